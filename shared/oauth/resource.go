@@ -9,6 +9,8 @@ import (
 const (
 	PathMCP = "/mcp"
 	PathSSE = "/sse"
+	// PathMessages takes the posts of the legacy HTTP+SSE transport (MCP 2024-11-05).
+	PathMessages = "/messages"
 )
 
 // Resource is the one protected resource that this server issues tokens for, named by its MCP URL.

@@ -1,0 +1,73 @@
+package config
+
+import (
+	"strings"
+	"testing"
+)
+
+func env(pairs ...string) Env {
+	return func(name string) string {
+		for i := 0; i < len(pairs); i += 2 {
+			if pairs[i] == name {
+				return pairs[i+1]
+			}
+		}
+		return ""
+	}
+}
+
+func TestLoadServer(t *testing.T) {
+	s, err := LoadServer(env("ISSUER", "https://login.example.com/", "MCP_URL", "https://abc.example.com", "ALLOWED_ORIGINS", "https://app.example.com, http://localhost:3000"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Issuer != "https://login.example.com" || s.Resource.String() != "https://abc.example.com/mcp" || len(s.NativeSchemes) != 4 || len(s.AllowedOrigins) != 2 {
+		t.Errorf("settings %+v", s)
+	}
+	for _, c := range []struct {
+		variable string
+		env      Env
+	}{
+		{"ISSUER", env("MCP_URL", "https://a.example/mcp")},
+		{"ISSUER", env("ISSUER", "http://login.example.com", "MCP_URL", "https://a.example/mcp")},
+		{"ISSUER", env("ISSUER", "https://login.example.com/path", "MCP_URL", "https://a.example/mcp")},
+		{"ISSUER", env("ISSUER", "https://login.example.com?x", "MCP_URL", "https://a.example/mcp")},
+		{"MCP_URL", env("ISSUER", "https://login.example.com")},
+		{"MCP_URL", env("ISSUER", "https://login.example.com", "MCP_URL", "https://a.example/other")},
+		{"NATIVE_SCHEMES", env("ISSUER", "https://login.example.com", "MCP_URL", "https://a.example", "NATIVE_SCHEMES", "javascript")},
+		{"NATIVE_SCHEMES", env("ISSUER", "https://login.example.com", "MCP_URL", "https://a.example", "NATIVE_SCHEMES", "Cursor")},
+		{"ALLOWED_ORIGINS", env("ISSUER", "https://login.example.com", "MCP_URL", "https://a.example", "ALLOWED_ORIGINS", "*")},
+		{"ALLOWED_ORIGINS", env("ISSUER", "https://login.example.com", "MCP_URL", "https://a.example", "ALLOWED_ORIGINS", "https://x.example/")},
+		{"ALLOWED_EMAILS", env("ISSUER", "https://login.example.com", "MCP_URL", "https://a.example", "ALLOWED_EMAILS", "x")},
+		{"TOOL_POLICY", env("ISSUER", "https://login.example.com", "MCP_URL", "https://a.example", "TOOL_POLICY", "{")},
+	} {
+		if _, err := LoadServer(c.env); err == nil || !strings.HasPrefix(err.Error(), c.variable) {
+			t.Errorf("error %v, want one that begins with %s", err, c.variable)
+		}
+	}
+}
+
+func TestLoadAccess(t *testing.T) {
+	if _, ok, err := LoadAccess(env()); ok || err != nil {
+		t.Errorf("nothing set: ok %v, error %v", ok, err)
+	}
+	a, ok, err := LoadAccess(env("ACCESS_ISSUER", "https://idp.example.com", "ACCESS_CLIENT_ID", "id", "ACCESS_SCOPES", "openid email", "ACCESS_REQUIRE_EMAIL_VERIFIED", "true"))
+	if err != nil || !ok || a.GroupsClaim != "groups" || len(a.Scopes) != 2 || !a.RequireEmailVerified {
+		t.Errorf("settings %+v, %v, %v", a, ok, err)
+	}
+	for _, c := range []struct {
+		variable string
+		env      Env
+	}{
+		{"ACCESS_CLIENT_ID", env("ACCESS_ISSUER", "https://idp.example.com")},
+		{"ACCESS_AUTHORIZATION_URL", env("ACCESS_CLIENT_ID", "id")},
+		{"ACCESS_JWKS_URL", env("ACCESS_CLIENT_ID", "id", "ACCESS_AUTHORIZATION_URL", "https://i.example/a", "ACCESS_TOKEN_URL", "https://i.example/token")},
+		{"ACCESS_ISSUER", env("ACCESS_CLIENT_ID", "id", "ACCESS_ISSUER", "http://idp.example.com")},
+		{"ACCESS_CLIENT_SECRET", env("ACCESS_CLIENT_ID", "id", "ACCESS_ISSUER", "https://i.example", "ACCESS_CLIENT_SECRET", "s", "ACCESS_CLIENT_SECRET_ARN", "arn:x")},
+		{"ACCESS_REQUIRE_EMAIL_VERIFIED", env("ACCESS_REQUIRE_EMAIL_VERIFIED", "maybe")},
+	} {
+		if _, _, err := LoadAccess(c.env); err == nil || !strings.HasPrefix(err.Error(), c.variable) {
+			t.Errorf("error %v, want one that begins with %s", err, c.variable)
+		}
+	}
+}
