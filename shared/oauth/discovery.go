@@ -37,14 +37,13 @@ func NewDiscovery(issuer string, resource Resource, toolScopes []string) *Discov
 	}
 }
 
-
 func (d *Discovery) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	AllowAnyOrigin("GET, HEAD", http.HandlerFunc(d.serve)).ServeHTTP(w, r)
 }
 
 func (d *Discovery) serve(w http.ResponseWriter, r *http.Request) {
 	var found document
-	switch r.URL.Path {
+	switch r.URL.EscapedPath() { // to the letter: no second spelling
 	case PathServerMetadata, PathServerMetadata + PathMCP, PathServerMetadata + PathSSE:
 		// Some clients append the resource's path as if the issuer had one (RFC 8414 section 3.1); the issuer in the
 		// document tells them what it is.
