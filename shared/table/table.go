@@ -81,7 +81,8 @@ type ListOptions struct {
 }
 
 // Table is the store. Every read and write is strongly consistent, except ListIndex. All methods are safe for
-// concurrent use and wrap passing faults in ErrUnavailable.
+// concurrent use and wrap passing faults in ErrUnavailable; a context that ended is such a fault, and its own error
+// stays in the chain.
 type Table interface {
 	// Get reads one or several items in one call. The result is as long as keys and in their order; an absent or
 	// expired item is nil.
@@ -92,10 +93,14 @@ type Table interface {
 	// Replace stores item if the stored version equals item.Version, and returns the new version. ErrConflict
 	// otherwise. A lost answer is treated as by Create.
 	Replace(ctx context.Context, item Item) (version string, err error)
-	// Delete removes the item if its stored version equals version. ErrConflict otherwise.
+	// Delete removes the item if its stored version equals version. ErrConflict otherwise. When the answer to a first
+	// attempt was lost and the retry finds no item, Delete has succeeded.
 	Delete(ctx context.Context, key Key, version string) error
 	// List walks one partition.
 	List(ctx context.Context, partition string, opts ListOptions) (Page, error)
-	// ListIndex finds the items whose Indexes hold value under index. Eventually consistent.
+	// ListIndex finds the items whose Indexes hold value under index, at most MaxGet a page. The index only says where
+	// to look: each item is then read whole and strongly consistently, and left out when it is gone, has expired or no
+	// longer bears the value. So an item of the page can be handed to Replace or Delete as it is; but an item just
+	// written may still be missing.
 	ListIndex(ctx context.Context, index Index, value string, opts ListOptions) (Page, error)
 }
