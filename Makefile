@@ -1,0 +1,44 @@
+# Everything a developer does here has a target; `make help` lists them.
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench build conformance screenshots clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Serve everything at http://localhost:8788 (PORT and DATA_DIR change port and folder)
+	@go build -o dist/mcp-access-oauth ./infra/local
+	@exec dist/mcp-access-oauth
+
+test: ## Run every test; installs what it needs (SUITE=unit,journeys,browser runs only those)
+	@go run ./test/run $(if $(SUITE),-suite $(SUITE))
+
+lint: ## Check formatting, vet, staticcheck and known vulnerabilities
+	@unformatted=$$(git ls-files -z '*.go' | xargs -0 gofmt -l); \
+	 test -z "$$unformatted" || { echo "gofmt would change:" $$unformatted; exit 1; }
+	go vet ./...
+	go run $(STATICCHECK) ./...
+	@sh test/govulncheck.sh $(GOVULNCHECK)
+
+bench: ## Print what authentication costs: CPU and throughput of a call, refreshes and registrations per second
+	@go run ./test/bench
+
+conformance: ## Run the official MCP conformance suite against the production stack
+	@go run ./test/run -suite conformance
+
+screenshots: ## Take pictures of the pages into docs/images
+	@SCREENSHOTS=$(CURDIR)/docs/images go run ./test/run -suite browser
+
+# The functions are built as template.yaml has them built: static, stripped, without Lambda's RPC mode.
+build: ## Build the Lambda functions into dist/, as sam build does
+	@for main in functions/*/; do \
+	  echo "$$main"; \
+	  GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -tags lambda.norpc \
+	    -o dist/$$(basename $$main)/bootstrap ./$$main || exit 1; \
+	done
+
+clean: ## Remove what the other targets made, but never DATA_DIR
+	rm -rf dist .aws-sam test/node_modules
