@@ -1,0 +1,297 @@
+// Package deployment starts the real program as a process of its own, so that tests meet what a user meets: only URLs.
+// It owns ports, data folder, start, stop and the log; what is tested stands in the packages that use it.
+//
+// MCP_TEST_TARGET chooses what is started: run (default) is infra/local, everything in one process at one origin; stack is
+// infra/stack, the built functions with the MCP endpoint at an origin of its own.
+package deployment
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"mcp-access-oauth/test/npm"
+)
+
+// The people of the demo identity provider. Only the employee is on the default ALLOWED_EMAILS.
+const (
+	Employee = "employee1@mycompany.com"
+	Guest    = "guest@mycompany.com"
+)
+
+// Deployment is one running server. Its methods end the test when something is wrong.
+type Deployment struct {
+	MCPURL string // https://.../mcp
+	Issuer string
+	Demo   string // origin of the demo identity provider
+	Dir    string // DATA_DIR
+
+	port    int
+	program string
+	env     []string
+	process *process
+	log     safeBuffer
+}
+
+type target struct {
+	main    string // folder of the program
+	mcpPort int    // offset from PORT
+	patient time.Duration
+}
+
+var targets = map[string]target{
+	"run":   {main: "infra/local", patient: 20 * time.Second},
+	"stack": {main: "infra/stack", mcpPort: 1, patient: time.Minute},
+}
+
+func chosen(t testing.TB) target {
+	name := os.Getenv("MCP_TEST_TARGET")
+	if name == "" {
+		name = "run"
+	}
+	target, ok := targets[name]
+	if !ok {
+		t.Fatalf("MCP_TEST_TARGET=%s: want run or stack", name)
+	}
+	return target
+}
+
+// Start builds the program, once for all tests, and starts it on free ports with an empty data folder and env added to its
+// environment. At the test's end it is stopped, its log shown if the test failed, and searched for secrets.
+func Start(t testing.TB, env ...string) *Deployment {
+	t.Helper()
+	target := chosen(t)
+	d := &Deployment{Dir: filepath.Join(t.TempDir(), "data"), program: build(t, target), env: env}
+	t.Cleanup(func() {
+		d.Stop(t)
+		if t.Failed() {
+			t.Logf("the server's log:\n%s", d.log.String())
+		}
+		if secret := secrets.FindString(d.log.String()); secret != "" {
+			t.Errorf("H05: the server's log holds a code or token: %.12s...", secret)
+		}
+	})
+	for range 3 {
+		d.port = freePorts(t)
+		d.Issuer = fmt.Sprintf("http://localhost:%d", d.port)
+		d.MCPURL = fmt.Sprintf("http://localhost:%d/mcp", d.port+target.mcpPort)
+		d.Demo = fmt.Sprintf("http://127.0.0.1:%d", d.port+2)
+		if d.start(t, target.patient) == nil {
+			return d
+		}
+		// Another process may have taken a port since we looked; the next try takes others.
+	}
+	t.Fatalf("the server does not start:\n%s", d.log.String())
+	return nil
+}
+
+// A code or token as its bearer sends it: kind, grant id, secret.
+var secrets = regexp.MustCompile(`\b(ac|at|rt)_[0-9A-Za-z]{10,}_[0-9A-Za-z]{20,}`)
+
+// Stop ends the server as Ctrl-C does, and checks that it ends at once and cleanly.
+func (d *Deployment) Stop(t testing.TB) {
+	t.Helper()
+	if d.process == nil {
+		return
+	}
+	p := d.process
+	d.process = nil
+	_ = p.cmd.Process.Signal(os.Interrupt) // a process that has already ended is reported below
+	select {
+	case <-p.ended:
+		if p.err != nil {
+			t.Errorf("the server ended with: %v", p.err)
+		}
+	case <-time.After(15 * time.Second):
+		_ = p.cmd.Process.Signal(syscall.SIGQUIT) // the log then says where it hangs
+		<-p.ended
+		t.Error("the server did not end within 15 s of Ctrl-C")
+	}
+}
+
+// Restart stops the server and starts it again on the same ports and data.
+func (d *Deployment) Restart(t testing.TB) {
+	t.Helper()
+	d.Stop(t)
+	if err := d.start(t, chosen(t).patient); err != nil {
+		t.Fatalf("the server does not start again: %v\n%s", err, d.log.String())
+	}
+}
+
+// Wipe restarts the server with an empty data folder: every registration, grant and key is gone.
+func (d *Deployment) Wipe(t testing.TB) {
+	t.Helper()
+	d.Stop(t)
+	if err := os.RemoveAll(d.Dir); err != nil {
+		t.Fatal(err)
+	}
+	d.Restart(t)
+}
+
+// Log is what the server has printed so far.
+func (d *Deployment) Log() string { return d.log.String() }
+
+type process struct {
+	cmd   *exec.Cmd
+	ended chan struct{} // closed once the process has ended
+	err   error         // of the end; read it after ended
+}
+
+func (d *Deployment) start(t testing.TB, patient time.Duration) error {
+	t.Helper()
+	cmd := exec.Command(d.program)
+	cmd.Dir = t.TempDir() // a developer's .env is not the test's business
+	cmd.Env = append([]string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "PORT=" + strconv.Itoa(d.port), "DATA_DIR=" + d.Dir,
+	}, d.env...)
+	cmd.Stdout, cmd.Stderr = &d.log, &d.log
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("starting the server: %v", err)
+	}
+	p := &process{cmd: cmd, ended: make(chan struct{})}
+	go func() {
+		p.err = cmd.Wait()
+		close(p.ended)
+	}()
+
+	ctx, cancel := context.WithTimeout(t.Context(), patient)
+	defer cancel()
+	for !answers(ctx, d.Issuer+"/.well-known/oauth-authorization-server") {
+		select {
+		case <-p.ended:
+			return fmt.Errorf("the server ended at once: %w", p.err)
+		case <-ctx.Done():
+			_ = cmd.Process.Kill()
+			<-p.ended
+			return fmt.Errorf("the server does not answer within %s", patient)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	d.process = p
+	return nil
+}
+
+func answers(ctx context.Context, url string) bool {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return false
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return false
+	}
+	response.Body.Close()
+	return response.StatusCode == http.StatusOK
+}
+
+// freePorts returns a port that is free with the two above it, on IPv4 and IPv6, below those that the system hands out to
+// clients.
+func freePorts(t testing.TB) int {
+	t.Helper()
+	for range 100 {
+		port := 10000 + 4*rand.IntN(5000)
+		if free(port) && free(port+1) && free(port+2) {
+			return port
+		}
+	}
+	t.Fatal("no three free ports in a row")
+	return 0
+}
+
+func free(port int) bool {
+	for _, host := range []string{"127.0.0.1", "::1"} {
+		listener, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return false
+		}
+		if err == nil {
+			listener.Close()
+		}
+	}
+	return true
+}
+
+var built struct {
+	sync.Mutex
+	program string
+}
+
+// build compiles the program once per test process; with the race detector if the test has it.
+func build(t testing.TB, target target) string {
+	t.Helper()
+	built.Lock()
+	defer built.Unlock()
+	if built.program != "" {
+		return built.program
+	}
+	dir, err := os.MkdirTemp("", "mcp-access-oauth-test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(dir, filepath.Base(target.main))
+	args := []string{"build", "-o", program}
+	if raceDetector() {
+		args = append(args, "-race")
+	}
+	cmd := exec.Command("go", append(args, "./"+target.main)...)
+	cmd.Dir = npm.Root(t)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("building %s: %v\n%s", target.main, err, out)
+	}
+	built.program = program
+	return program
+}
+
+// Close removes the built program. A package that uses Start calls it at the end of its TestMain.
+func Close() {
+	built.Lock()
+	defer built.Unlock()
+	if built.program != "" {
+		_ = os.RemoveAll(filepath.Dir(built.program))
+	}
+}
+
+func raceDetector() bool {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return false
+	}
+	for _, setting := range info.Settings {
+		if setting.Key == "-race" {
+			return setting.Value == "true"
+		}
+	}
+	return false
+}
+
+// safeBuffer is written by the process while a test reads it.
+type safeBuffer struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.Write(p)
+}
+
+func (b *safeBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.String()
+}
