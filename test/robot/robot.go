@@ -23,7 +23,7 @@ import (
 type Browser struct {
 	presses []string
 	client  *http.Client
-	visited []string
+	visited []*url.URL
 }
 
 // New returns a browser whose person approves, and signs in as email.
@@ -46,8 +46,16 @@ type Page struct {
 	Body   string
 }
 
-// Visited lists every address that was requested, in order, without queries.
-func (b *Browser) Visited() []string { return slices.Clone(b.visited) }
+// Count tells how often a page with this path was requested, on any site.
+func (b *Browser) Count(path string) int {
+	count := 0
+	for _, u := range b.visited {
+		if u.Path == path {
+			count++
+		}
+	}
+	return count
+}
 
 // Authorize goes from a client's authorization URL to its redirect URI, and returns what the authorization response says
 // there, without requesting it: the test is the client.
@@ -108,7 +116,7 @@ func (b *Browser) visit(ctx context.Context, address, redirectURI string) (Page,
 func (b *Browser) load(request *http.Request) (Page, error) {
 	request.Header.Set("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")
 	request.Header.Set("User-Agent", "Mozilla/5.0 (robot of the tests)")
-	b.visited = append(b.visited, request.Method+" "+request.URL.Scheme+"://"+request.URL.Host+request.URL.Path)
+	b.visited = append(b.visited, request.URL)
 	client := *b.client
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	response, err := client.Do(request)

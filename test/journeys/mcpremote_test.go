@@ -1,0 +1,203 @@
+package journeys
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"mcp-access-oauth/test/deployment"
+	"mcp-access-oauth/test/npm"
+)
+
+// mcpRemote is a desktop application that reaches the server through mcp-remote over stdio, as Claude Desktop does. The
+// application's side is played by the Go SDK.
+type mcpRemote struct {
+	*desktop
+	deployment *deployment.Deployment
+	config     string // where mcp-remote keeps registrations and tokens
+}
+
+func newMCPRemote(t *testing.T, d *deployment.Deployment, email string) *mcpRemote {
+	return &mcpRemote{newDesktop(t, email), d, t.TempDir()}
+}
+
+// start starts mcp-remote and connects to it. The test ends if that fails; the session ends with the test.
+func (r *mcpRemote) start(t *testing.T, args ...string) goSDK {
+	t.Helper()
+	return r.startAt(t, r.deployment.MCPURL, args...)
+}
+
+func (r *mcpRemote) startAt(t *testing.T, endpoint string, args ...string) goSDK {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	t.Cleanup(cancel)
+	cmd := npm.Command(t, ctx, "mcp-remote", append([]string{endpoint}, args...)...)
+	cmd.Env = append(append(cmd.Env, r.environment(t)...), "MCP_REMOTE_CONFIG_DIR="+r.config)
+	log := &bytes.Buffer{}
+	cmd.Stderr = log
+	client, err := connectGoSDK(ctx, &mcp.CommandTransport{Command: cmd, TerminateDuration: 2 * time.Second}, "2025-11-25")
+	if err != nil {
+		cancel()
+		t.Fatalf("mcp-remote: %v\nits browser: %s\nits log:\n%s", err, r.read(), log)
+	}
+	t.Cleanup(func() { client.session.Close() })
+	return client
+}
+
+// stored reads what mcp-remote has kept, such as tokens.json.
+func (r *mcpRemote) stored(t *testing.T, file string) (path string, content map[string]any) {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(r.config, "*", "*_"+file))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("mcp-remote has stored %v as %s: %v", found, file, err)
+	}
+	data, err := os.ReadFile(found[0])
+	if err == nil {
+		err = json.Unmarshal(data, &content)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found[0], content
+}
+
+// expire makes mcp-remote believe that its access token has expired.
+func (r *mcpRemote) expire(t *testing.T) {
+	t.Helper()
+	path, tokens := r.stored(t, "tokens.json")
+	tokens["expires_at"] = time.Now().Add(-time.Minute).UnixMilli()
+	data, err := json.Marshal(tokens)
+	if err == nil {
+		err = os.WriteFile(path, data, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (r *mcpRemote) checkOpened(t *testing.T, want int) {
+	t.Helper()
+	if got := r.opened(); got != want {
+		t.Errorf("the browser was opened %d times, want %d:\n%s", got, want, r.read())
+	}
+}
+
+// Fresh, and a second start without the browser.
+func TestMCPRemote(t *testing.T) {
+	t.Parallel()
+	d := deployment.Start(t)
+	everyone(t, func(t *testing.T, email string) {
+		r := newMCPRemote(t, d, email)
+		first := r.start(t)
+		journey{first, true}.check(t, email)
+		r.checkOpened(t, 1)
+		first.session.Close()
+
+		journey{r.start(t), true}.check(t, email)
+		r.checkOpened(t, 1)
+	})
+}
+
+// mcp-remote speaks the newest protocol to the server, whatever the application speaks.
+func TestMCPRemoteProtocolAuto(t *testing.T) {
+	t.Parallel()
+	d := deployment.Start(t)
+	everyone(t, func(t *testing.T, email string) {
+		r := newMCPRemote(t, d, email)
+		journey{r.start(t, "--protocol", "auto"), true}.check(t, email)
+		r.checkOpened(t, 1)
+	})
+}
+
+// The legacy transport, at its own path.
+func TestMCPRemoteSSEOnly(t *testing.T) {
+	t.Parallel()
+	d := deployment.Start(t)
+	everyone(t, func(t *testing.T, email string) {
+		r := newMCPRemote(t, d, email)
+		sse := d.MCPURL[:len(d.MCPURL)-len("/mcp")] + "/sse"
+		journey{r.startAt(t, sse, "--transport", "sse-only"), true}.check(t, email)
+		r.checkOpened(t, 1)
+	})
+}
+
+// A running session goes on after the server was restarted; so do the registration and the grant, with a refresh that asks
+// the identity provider, which was restarted too.
+func TestMCPRemoteAcrossRestart(t *testing.T) {
+	t.Parallel()
+	d := deployment.Start(t)
+	r := newMCPRemote(t, d, deployment.Employee)
+	running := r.start(t)
+	d.Restart(t)
+	journey{running, true}.check(t, deployment.Employee)
+	running.session.Close()
+
+	r.expire(t)
+	d.Restart(t)
+	journey{r.start(t), true}.check(t, deployment.Employee)
+	r.checkOpened(t, 1)
+}
+
+func TestMCPRemoteRefreshes(t *testing.T) {
+	t.Parallel()
+	d := deployment.Start(t)
+	r := newMCPRemote(t, d, deployment.Employee)
+	r.start(t).session.Close()
+	_, before := r.stored(t, "tokens.json")
+	for range 3 {
+		r.expire(t)
+		session := r.start(t)
+		journey{session, true}.check(t, deployment.Employee)
+		session.session.Close()
+		_, after := r.stored(t, "tokens.json")
+		if after["refresh_token"] == before["refresh_token"] {
+			t.Error("the refresh token was not rotated")
+		}
+		before = after
+	}
+	r.checkOpened(t, 1)
+}
+
+// A server that has lost everything: the remembered registration is stale, and the client must notice and register anew.
+func TestMCPRemoteAfterWipe(t *testing.T) {
+	t.Parallel()
+	d := deployment.Start(t)
+	r := newMCPRemote(t, d, deployment.Employee)
+	r.start(t).session.Close()
+	d.Wipe(t)
+	journey{r.start(t), true}.check(t, deployment.Employee)
+	r.checkOpened(t, 2)
+}
+
+// A revoked grant sends the person back to the sign-in, and only there.
+func TestMCPRemoteRevoked(t *testing.T) {
+	t.Parallel()
+	d := deployment.Start(t)
+	r := newMCPRemote(t, d, deployment.Employee)
+	r.start(t).session.Close()
+	_, tokens := r.stored(t, "tokens.json")
+	_, client := r.stored(t, "client_info.json")
+	response, err := http.PostForm(d.Issuer+"/revoke", url.Values{
+		"token": {tokens["refresh_token"].(string)}, "client_id": {client["client_id"].(string)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		t.Fatalf("POST /revoke: %s", response.Status)
+	}
+	journey{r.start(t), true}.check(t, deployment.Employee)
+	r.checkOpened(t, 2)
+	if _, again := r.stored(t, "client_info.json"); again["client_id"] != client["client_id"] {
+		t.Error("the client registered anew, although only its grant was revoked")
+	}
+}

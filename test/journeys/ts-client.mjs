@@ -1,0 +1,101 @@
+// An application built on the official TypeScript SDK: it connects to the server named by its second argument, signs in
+// with the program BROWSER, and then answers lines of JSON on stdin: {"tools": true} or {"tool": name, "arguments": {}}.
+// The first argument chooses the SDK: v1, v1-sse (its legacy transport), v2, or v2-auto (negotiating the newest protocol).
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { createInterface } from 'node:readline';
+
+const [flavour, address] = process.argv.slice(2);
+
+async function sdk() {
+  if (flavour.startsWith('v2')) {
+    const { Client, StreamableHTTPClientTransport, UnauthorizedError } = await import('@modelcontextprotocol/client');
+    const options = flavour === 'v2-auto' ? { versionNegotiation: { mode: 'auto' } } : {};
+    return { Client, Transport: StreamableHTTPClientTransport, UnauthorizedError, options };
+  }
+  const { Client } = await import('@modelcontextprotocol/sdk/client/index.js');
+  const { UnauthorizedError } = await import('@modelcontextprotocol/sdk/client/auth.js');
+  const { StreamableHTTPClientTransport } = await import('@modelcontextprotocol/sdk/client/streamableHttp.js');
+  const { SSEClientTransport } = await import('@modelcontextprotocol/sdk/client/sse.js');
+  const Transport = flavour === 'v1-sse' ? SSEClientTransport : StreamableHTTPClientTransport;
+  return { Client, Transport, UnauthorizedError, options: {} };
+}
+
+// The person's answer arrives at a loopback address, as for every desktop application.
+const callback = createServer();
+callback.listen(0, '127.0.0.1');
+await once(callback, 'listening');
+const redirectUrl = `http://127.0.0.1:${callback.address().port}/callback`;
+const answered = new Promise((resolve) => {
+  callback.on('request', (request, response) => {
+    response.end('You may close this page.');
+    resolve(new URL(request.url, redirectUrl).searchParams);
+  });
+});
+
+const kept = {};
+const authProvider = {
+  redirectUrl,
+  clientMetadata: {
+    client_name: 'TypeScript SDK journey',
+    redirect_uris: [redirectUrl],
+    grant_types: ['authorization_code', 'refresh_token'],
+    response_types: ['code'],
+    token_endpoint_auth_method: 'none',
+  },
+  state: () => 'state-of-the-journey',
+  clientInformation: () => kept.client,
+  saveClientInformation: (client) => { kept.client = client; },
+  tokens: () => kept.tokens,
+  saveTokens: (tokens) => { kept.tokens = tokens; },
+  codeVerifier: () => kept.verifier,
+  saveCodeVerifier: (verifier) => { kept.verifier = verifier; },
+  redirectToAuthorization: (url) => { spawn(process.env.BROWSER, [url.href], { stdio: 'ignore' }); },
+};
+
+const { Client, Transport, UnauthorizedError, options } = await sdk();
+
+async function connect() {
+  const client = new Client({ name: 'TypeScript SDK journey', version: '1' }, options);
+  const transport = new Transport(new URL(address), { authProvider });
+  try {
+    await client.connect(transport);
+  } catch (error) {
+    if (!(error instanceof UnauthorizedError)) throw error;
+    const response = await answered;
+    if (response.get('state') !== authProvider.state()) throw new Error('the state came back changed');
+    await transport.finishAuth(response.get('code'), response.get('iss') ?? undefined);
+    return connect();
+  }
+  return client;
+}
+
+async function call(client, tool, args) {
+  let progress = 0;
+  try {
+    const onprogress = () => { progress++; };
+    const params = { name: tool, arguments: args };
+    const result = flavour.startsWith('v2')
+      ? await client.callTool(params, { onprogress })
+      : await client.callTool(params, undefined, { onprogress });
+    const text = result.content.filter((c) => c.type === 'text').map((c) => c.text).join('');
+    return { text, images: result.content.filter((c) => c.type === 'image').length, progress, failed: result.isError ?? false };
+  } catch (error) {
+    if (typeof error.code !== 'number') throw error;
+    return { refusal: error.message };
+  }
+}
+
+const client = await connect();
+console.log(JSON.stringify({ connected: true }));
+for await (const line of createInterface({ input: process.stdin })) {
+  const request = JSON.parse(line);
+  const response = request.tools
+    ? { tools: (await client.listTools()).tools.map((tool) => tool.name) }
+    : await call(client, request.tool, request.arguments);
+  console.log(JSON.stringify(response));
+}
+await client.close();
+callback.close();
+process.exit(0);
