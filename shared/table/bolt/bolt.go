@@ -141,13 +141,15 @@ func (t *Table) Replace(ctx context.Context, item table.Item) (string, error) {
 }
 
 // put stores item under a new version if condition has nothing against what stands there.
-func (t *Table) put(ctx context.Context, item table.Item, condition func(stored record, found bool) error) (string, error) {
+func (t *Table) put(
+	ctx context.Context, item table.Item, condition func(stored record, found bool) error,
+) (version string, err error) {
 	if err := item.Check(); err != nil {
 		return "", err
 	}
-	version := table.NewVersion()
+	version = table.NewVersion()
 	key, value := encodeKey(item.Key), encode(item, version)
-	err := t.queue.do(ctx, func(tx *bbolt.Tx) (refused, fault error) {
+	err = t.queue.do(ctx, func(tx *bbolt.Tx) (refused, fault error) {
 		items := tx.Bucket(itemsBucket)
 		stored, found, fault := lookUp(items, key)
 		if fault != nil {

@@ -247,7 +247,9 @@ func TestFaultOfTheStore(t *testing.T) {
 func TestUnknownFormat(t *testing.T) {
 	tbl := open(t, filepath.Join(t.TempDir(), "store.db"), time.Now)
 	key := table.Key{Partition: "p", Sort: "s"}
-	for name, value := range map[string][]byte{"newer": {2, 0, 0}, "empty": {}, "cut": encode(table.Item{}, table.NewVersion())[:20]} {
+	for name, value := range map[string][]byte{
+		"newer": {2, 0, 0}, "empty": {}, "cut": encode(table.Item{}, table.NewVersion())[:20],
+	} {
 		err := tbl.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(itemsBucket).Put(encodeKey(key), value) })
 		if err != nil {
 			t.Fatal(err)

@@ -36,7 +36,8 @@ func testListOrder(t *testing.T, b Backend) {
 	if _, err := b.Table.Replace(t.Context(), item); err != nil {
 		t.Errorf("Replace of a listed item as it is: %v", err)
 	}
-	if page, err := b.Table.List(t.Context(), partition(), table.ListOptions{}); err != nil || len(page.Items) != 0 || page.Cursor != "" {
+	page, err = b.Table.List(t.Context(), partition(), table.ListOptions{})
+	if err != nil || len(page.Items) != 0 || page.Cursor != "" {
 		t.Errorf("List of an empty partition: %v, %v", page, err)
 	}
 }

@@ -83,7 +83,7 @@ func testLostAnswerOvertaken(t *testing.T, b Backend) {
 	_, err = b.Table.Replace(t.Context(), table.Item{Key: key, Data: []byte("three"), Version: current.Version})
 	wantError(t, "Replace, overwritten twice", err, table.ErrUnavailable)
 
-	// Deleted by another: nobody can tell either.
+	// Deleted by another: the retry finds the key free and creates the item anew, under the same attempt id.
 	key = newKey("b")
 	b.LoseAnswer(func() {
 		if err := b.Table.Delete(t.Context(), key, get(t, b, key).Version); err != nil {
@@ -91,7 +91,6 @@ func testLostAnswerOvertaken(t *testing.T, b Backend) {
 		}
 	})
 	version, err := b.Table.Create(t.Context(), table.Item{Key: key, Data: []byte("one")})
-	// The retry finds the key free and creates the item anew, under the same attempt id.
 	if err != nil {
 		t.Errorf("Create, deleted by another: %v", err)
 	}
