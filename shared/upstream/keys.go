@@ -1,0 +1,100 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+)
+
+const (
+	keysAge   = time.Hour       // after which a withdrawn key is no longer believed
+	keysPause = time.Minute     // between two readings of the key set
+	keysRetry = 2 * time.Second // between two attempts while it cannot be read
+)
+
+var errKeysPause = errors.New("the key set was read a moment ago")
+
+// keySet is go-oidc's cached key set with two bounds that it lacks: keys have an age, and the reading that an unknown
+// key id causes happens at most once a minute, whatever tokens are presented (C06). It is its own transport, since
+// that is where a reading can be refused.
+type keySet struct {
+	url    string
+	client *http.Client
+	now    func() time.Time
+
+	mu     sync.Mutex
+	remote *oidc.RemoteKeySet
+	read   time.Time // the last reading that succeeded
+	pause  time.Time // no reading before
+	fault  error     // of the last reading
+}
+
+var _ oidc.KeySet = (*keySet)(nil)
+
+func newKeySet(url string, client *http.Client, now func() time.Time) *keySet {
+	return &keySet{url: url, client: client, now: now}
+}
+
+// keyFault receives the reason why a signature could not be checked at all; go-oidc's own error does not keep it.
+type keyFault struct{ err error }
+
+type keyFaultKey struct{}
+
+// VerifySignature is for go-oidc's verifier, which has checked the algorithm.
+func (k *keySet) VerifySignature(ctx context.Context, jwt string) ([]byte, error) {
+	payload, err := k.current().VerifySignature(ctx, jwt)
+	if err == nil {
+		return payload, nil
+	}
+	k.mu.Lock()
+	fault := k.fault
+	k.mu.Unlock()
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		fault = err
+	}
+	if into, ok := ctx.Value(keyFaultKey{}).(*keyFault); ok && fault != nil {
+		into.err = fmt.Errorf("reading the key set: %w", fault)
+	}
+	return nil, errors.New("no key of the provider's fits")
+}
+
+func (k *keySet) current() *oidc.RemoteKeySet {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.remote == nil || !k.read.IsZero() && k.now().Sub(k.read) >= keysAge {
+		through := *k.client
+		through.Transport = k
+		k.remote = oidc.NewRemoteKeySet(oidc.ClientContext(context.Background(), &through), k.url)
+		k.read = time.Time{}
+	}
+	return k.remote
+}
+
+// RoundTrip reads the key set unless that is too soon.
+func (k *keySet) RoundTrip(req *http.Request) (*http.Response, error) {
+	k.mu.Lock()
+	if now := k.now(); now.Before(k.pause) {
+		k.mu.Unlock()
+		return nil, errKeysPause
+	}
+	k.pause = k.now().Add(keysRetry)
+	k.mu.Unlock()
+
+	resp, err := k.client.Transport.RoundTrip(req)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch {
+	case err != nil:
+		k.fault = err
+	case resp.StatusCode != http.StatusOK:
+		k.fault = &statusError{k.url, resp.StatusCode}
+	default:
+		k.fault, k.read, k.pause = nil, k.now(), k.now().Add(keysPause)
+	}
+	return resp, err
+}
