@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -66,7 +65,7 @@ func Client(tb testing.TB, options ...func(*dynamodb.Options)) *dynamodb.Client 
 func Create(tb testing.TB) string {
 	tb.Helper()
 	client := Client(tb)
-	name := "test-" + strings.ReplaceAll(table.NewVersion(), "_", ".")
+	name := "test-" + table.NewVersion()
 	if err := dynamo.CreateTable(tb.Context(), client, name); err != nil {
 		tb.Fatal(err)
 	}
