@@ -25,7 +25,7 @@ type answer struct {
 	Refusal  string `json:"refusal"`
 }
 
-// clientName says which client a failure belongs to, when one journey uses several.
+// journey is one client on its way through what a person may do.
 type journey struct {
 	client   mcpClient
 	progress bool // whether the client shows progress notifications

@@ -76,7 +76,9 @@ func (b *Browser) Authorize(ctx context.Context, authorizationURL string) (url.V
 }
 
 // Visit goes to address, presses every button it knows, and returns the page where there is none left.
-func (b *Browser) Visit(ctx context.Context, address string) (Page, error) { return b.visit(ctx, address, "") }
+func (b *Browser) Visit(ctx context.Context, address string) (Page, error) {
+	return b.visit(ctx, address, "")
+}
 
 func (b *Browser) visit(ctx context.Context, address, redirectURI string) (Page, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
