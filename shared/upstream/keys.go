@@ -1,9 +1,12 @@
 package upstream
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -85,16 +88,35 @@ func (k *keySet) RoundTrip(req *http.Request) (*http.Response, error) {
 	k.pause = k.now().Add(keysRetry)
 	k.mu.Unlock()
 
-	resp, err := k.client.Transport.RoundTrip(req)
+	body, err := k.readSet(req)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	switch {
-	case err != nil:
-		k.fault = err
-	case resp.StatusCode != http.StatusOK:
-		k.fault = &statusError{k.url, resp.StatusCode}
-	default:
-		k.fault, k.read, k.pause = nil, k.now(), k.now().Add(keysPause)
+	if k.fault = err; err != nil {
+		return nil, err
 	}
-	return resp, err
+	k.read, k.pause = k.now(), k.now().Add(keysPause)
+	return &http.Response{
+		Status: "200 OK", StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: req,
+		Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)),
+	}, nil
+}
+
+// readSet reads the document whole, because only then it is known whether the reading succeeded.
+func (k *keySet) readSet(req *http.Request) ([]byte, error) {
+	resp, err := k.client.Transport.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return nil, &statusError{k.url, resp.StatusCode}
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", clean(k.url), err)
+	}
+	if !json.Valid(body) {
+		return nil, fmt.Errorf("%s is not a JSON document", clean(k.url))
+	}
+	return body, nil
 }
