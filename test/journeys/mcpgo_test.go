@@ -129,7 +129,11 @@ func (c mcpGo) Call(ctx context.Context, tool string, arguments map[string]any) 
 func TestMCPGo(t *testing.T) {
 	t.Parallel()
 	d := deployment.Start(t)
-	eras := map[string][]client.ClientOption{"modern": nil, "legacy": {client.WithLegacyProtocolOnly()}}
+	eras := map[string][]client.ClientOption{
+		"modern": nil,
+		//lint:ignore SA1019 clients of the legacy era are what this tests
+		"legacy": {client.WithLegacyProtocolOnly()},
+	}
 	for name, options := range eras {
 		t.Run(name, func(t *testing.T) {
 			everyone(t, func(t *testing.T, email string) {
