@@ -24,9 +24,6 @@ const (
 	limitBlock = 5
 )
 
-// DefaultRegistrationsPerMinute is the global limit where none is configured.
-const DefaultRegistrationsPerMinute = 60
-
 // Limiter bounds how many new clients the whole service registers per minute. It is global, since hosted clients share
 // addresses: one per address would hurt the many behind one address, and stop no one who has many. The count is held in
 // the table, in shards; a process takes registrations in blocks and asks the table only when its block is used up. A
