@@ -273,4 +273,3 @@ func fails(status int, body string) func(http.ResponseWriter, *http.Request) {
 		_, _ = w.Write([]byte(body))
 	}
 }
-
