@@ -24,7 +24,7 @@ lint: ## Check formatting, vet, staticcheck and known vulnerabilities
 	@sh test/govulncheck.sh $(GOVULNCHECK)
 
 bench: ## Print what authentication costs: CPU and throughput of a call, refreshes and registrations per second
-	@go run ./test/bench
+	@go test ./test/bench -run "^$$" -bench . -benchtime 1x
 
 conformance: ## Run the official MCP conformance suite against the production stack
 	@go run ./test/run -suite conformance

@@ -80,6 +80,26 @@ func TestCancel(t *testing.T) {
 	b.checkQuiet(t, d.Issuer, app.origin)
 }
 
+// A person may also change their mind at the identity provider.
+func TestCancelAtProvider(t *testing.T) {
+	t.Parallel()
+	d := deployment.Start(t)
+	app := newApplication(t, d, "Declined client")
+	b := openBrowser(t)
+
+	b.do(t, chromedp.Navigate(app.authorizationURL("s4")))
+	b.press(t, "Approve")
+	b.press(t, "Cancel")
+	response := app.response(t, "s4", d.Issuer)
+	if response.Get("error") != "access_denied" || response.Has("code") {
+		t.Errorf("the authorization response is %v", response)
+	}
+	if count := transactions(t, b, d); count != 0 {
+		t.Errorf("afterwards there are %d transaction cookies", count)
+	}
+	b.checkQuiet(t, d.Issuer, d.Demo, app.origin)
+}
+
 // B11: two requests in two tabs of one browser do not disturb each other, in whatever order they are answered.
 func TestTwoTabs(t *testing.T) {
 	t.Parallel()

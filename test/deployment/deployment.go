@@ -142,6 +142,9 @@ func (d *Deployment) Wipe(t testing.TB) {
 	d.Restart(t)
 }
 
+// PID is the process to watch, such as for the CPU it uses.
+func (d *Deployment) PID() int { return d.process.cmd.Process.Pid }
+
 // Log is what the server has printed so far.
 func (d *Deployment) Log() string { return d.log.String() }
 

@@ -1,0 +1,4 @@
+// Package bench measures the running program from outside, as `make bench` prints it: what authentication adds to a tool
+// call, how long a refresh takes beside one durable write of the store, and how fast clients register. Figures of one run
+// compare with each other only, so that what is compared runs interleaved on the same machine.
+package bench
