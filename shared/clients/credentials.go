@@ -115,7 +115,7 @@ func assertionCredentials(assertion string, form oauth.Params) (Credentials, *oa
 		return Credentials{}, refused("client_assertion is malformed")
 	}
 	parts := strings.Split(assertion, ".")
-	if len(parts) != 3 {
+	if len(parts) != 3 || strings.ContainsAny(assertion, "\r\n") { // which base64 decoders pass over
 		return Credentials{}, refused("client_assertion is malformed")
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
