@@ -39,9 +39,9 @@ type person struct {
 
 // people are the ones that the default ALLOWED_EMAILS of `make run` speaks of, and one whom it leaves out.
 var people = []person{
-	{"demo-employee1", "employee1@mycompany.com", "Emma Ployee", []string{"employees", "designers"}, "On the list: may use every tool"},
-	{"demo-teammate1", "teammate1@mycompany.com", "Tim Mate", []string{"employees"}, "On the list: may use every tool"},
-	{"demo-guest", "guest@mycompany.com", "Grace Guest", []string{"guests"}, "Not on the list: the open tools only"},
+	{"demo-employee1", "employee1@mycompany.com", "Emma Ployee", []string{"employees", "designers"}, "May use every tool"},
+	{"demo-teammate1", "teammate1@mycompany.com", "Tim Mate", []string{"employees"}, "May use every tool"},
+	{"demo-guest", "guest@mycompany.com", "Grace Guest", []string{"guests"}, "May use the open tools only"},
 }
 
 // New returns the provider's handler, which is to be served at the issuer.

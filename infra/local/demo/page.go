@@ -5,6 +5,7 @@ import (
 	"html/template"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 	"github.com/zitadel/oidc/v3/pkg/op"
@@ -28,6 +29,10 @@ type signinData struct {
 
 // Initial is the letter in the person's picture.
 func (p person) Initial() string { return p.Name[:1] }
+
+// Local and Domain are the halves of the address, between which a narrow page may break it.
+func (p person) Local() string  { return p.Email[:strings.IndexByte(p.Email, '@')] }
+func (p person) Domain() string { return p.Email[strings.IndexByte(p.Email, '@')+1:] }
 
 func (s *signinPage) show(w http.ResponseWriter, r *http.Request) {
 	id := r.URL.Query().Get("id")
