@@ -142,7 +142,7 @@ func (h *Handler) signInFailed(w http.ResponseWriter, r *http.Request, params oa
 	ctx := r.Context()
 	switch {
 	case errors.Is(err, upstream.ErrUnavailable): // and ErrMisconfigured
-		h.fail(w, r, err, h.backURL(t, oauth.TemporarilyUnavailable))
+		h.fail(w, r, err, h.backURL(t, backCode(err)))
 		return
 	case errors.Is(err, upstream.ErrRejected) && params.Get("error") == "access_denied":
 		h.Audit.Record(ctx, event(audit.SignIn, "deny", t, policy.Identity{}, "access denied by the identity provider"))
@@ -151,7 +151,7 @@ func (h *Handler) signInFailed(w http.ResponseWriter, r *http.Request, params oa
 		return
 	case errors.Is(err, upstream.ErrRejected), errors.Is(err, upstream.ErrVerification), errors.Is(err, upstream.ErrNoSubject):
 		h.Audit.Record(ctx, event(audit.SignIn, "deny", t, policy.Identity{}, "not confirmed by the identity provider"))
-		h.fail(w, r, err, h.backURL(t, oauth.ServerError))
+		h.fail(w, r, err, h.backURL(t, backCode(err)))
 		return
 	}
 	h.fail(w, r, err, "")

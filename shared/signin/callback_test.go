@@ -1,15 +1,19 @@
 package signin
 
 import (
+	"encoding/json"
 	"errors"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"mcp-access-oauth/shared/clients"
 	"mcp-access-oauth/shared/oauth"
+	"mcp-access-oauth/shared/safehttp"
 	"mcp-access-oauth/shared/seal"
 )
 
@@ -151,7 +155,7 @@ func TestC03_UpstreamErrors(t *testing.T) {
 		"login_required":           {403, "You were not signed in", oauth.ServerError},
 		"temporarily_unavailable":  {503, "does not answer", oauth.TemporarilyUnavailable},
 		"server_error":             {503, "does not answer", oauth.TemporarilyUnavailable},
-		"invalid_scope":            {502, "not set up correctly", oauth.TemporarilyUnavailable},
+		"invalid_scope":            {502, "not set up correctly", oauth.ServerError},
 		"<script>x</script>\r\nX:": {503, "does not answer", oauth.TemporarilyUnavailable},
 	} {
 		t.Run(code, func(t *testing.T) {
@@ -232,4 +236,82 @@ func TestProviderWithoutSubject(t *testing.T) {
 	if r.table.writes != 0 {
 		t.Error("something was stored")
 	}
+}
+
+func TestProviderDownBeforeTheSignIn(t *testing.T) {
+	r := newRig(t)
+	b := r.browser()
+	sealed := b.consent(r.params())
+	r.provider.Close()
+	resp := b.approve(sealed)
+	if resp.Header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	wantPage(t, resp, 503, "does not answer", "Return to the application")
+	if len(b.transactions()) != 0 {
+		t.Error("a transaction was begun")
+	}
+}
+
+// serveDocument makes a client whose id is the URL of its own metadata document.
+func (r *rig) serveDocument(name string, redirectURIs func(base string) []string) (id string, change func(func(map[string]any))) {
+	r.t.Helper()
+	document := map[string]any{"client_name": name, "token_endpoint_auth_method": "none"}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "max-age=60")
+		_ = json.NewEncoder(w).Encode(document)
+	}))
+	r.t.Cleanup(server.Close)
+	document["client_id"], document["redirect_uris"] = server.URL+"/client.json", redirectURIs(server.URL)
+	fetcher := clients.NewFetcher(&safehttp.Client{AllowLoopback: true})
+	r.h.Clients.Documents = clients.NewDocuments(fetcher, r.h.NativeSchemes, r.h.Now)
+	return server.URL + "/client.json", func(f func(map[string]any)) { f(document) }
+}
+
+func TestF07_DocumentClient(t *testing.T) {
+	r := newRig(t)
+	id, change := r.serveDocument("Document", func(string) []string { return []string{"https://document.example/cb"} })
+	host := strings.TrimSuffix(strings.TrimPrefix(id, "http://"), "/client.json")
+	v := r.params("client_id", id, "redirect_uri", "https://document.example/cb")
+	b := r.browser()
+	page := text(t, b.authorize(v))
+	for _, want := range []string{"From " + host, "Access goes to another site", "document.example"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	if r.table.writes != 0 {
+		t.Error("a document was kept before anyone approved it")
+	}
+	location(t, b.signIn(v, "ann"), http.StatusFound)
+	if r.table.writes != 2 {
+		t.Errorf("%d writes: want the grant and the document", r.table.writes)
+	}
+	if b.asked(v) {
+		t.Error("the approval was not remembered")
+	}
+	change(func(d map[string]any) {
+		d["redirect_uris"] = []string{"https://document.example/cb", "https://evil.example/"}
+	})
+	r.now = r.now.Add(time.Hour)
+	if !b.asked(v) {
+		t.Error("the document has changed, and the page was skipped")
+	}
+	change(func(d map[string]any) { d["client_id"] = "https://evil.example/client.json" })
+	r.now = r.now.Add(time.Hour)
+	wantPage(t, r.browser().authorize(v), 400, "does not describe itself correctly", "its client_id")
+}
+
+func TestF06_DocumentOutOfReach(t *testing.T) {
+	r := newRig(t)
+	id, _ := r.serveDocument("Gone", func(base string) []string { return []string{base + "/cb"} })
+	gone := strings.Replace(id, "/client.json", "/other.json", 1)
+	r.refused(r.params("client_id", gone), 400)
+	r.h.Clients.Documents = clients.NewDocuments(clients.NewFetcher(&safehttp.Client{AllowLoopback: true}), nil, r.h.Now)
+	resp := r.browser().authorize(r.params("client_id", "http://127.0.0.1:1/client.json"))
+	if resp.Header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	wantPage(t, resp, 503, "could not be checked")
 }

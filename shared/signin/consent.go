@@ -26,7 +26,7 @@ func (h *Handler) consentPage(r request, sealed string) web.Consent {
 		Redirect: redirectOf(r),
 		Asks:     asks(r.scopes, h.Policy, h.Tools),
 		Server:   h.Resource.String(), ServerHost: hostOf(h.Resource.String()),
-		Operator: h.Operator, Provider: h.ProviderHost,
+		Operator: h.Operator, Provider: h.ProviderHost, Remembered: r.fingerprint(h.Resource) != "",
 	}
 	if page.Operator == "" {
 		page.Operator = hostOf(h.Issuer)

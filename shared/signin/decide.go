@@ -75,7 +75,7 @@ func (h *Handler) approve(w http.ResponseWriter, r *http.Request, t transaction,
 	}
 	target, err := h.Upstream.AuthorizationURL(ctx, t.id, nonce, verifier, t.prompts...)
 	if err != nil {
-		h.fail(w, r, err, h.backURL(t, oauth.TemporarilyUnavailable))
+		h.fail(w, r, err, h.backURL(t, backCode(err)))
 		return
 	}
 	if err := h.keepTransaction(ctx, w, r, t); err != nil {

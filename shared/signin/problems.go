@@ -53,7 +53,11 @@ var (
 func (h *Handler) problem(w http.ResponseWriter, r *http.Request, p web.Problem) {
 	if wantsJSON(r) {
 		web.SetRedirectHeaders(w.Header())
-		oauth.WriteError(w, &oauth.Error{Code: p.Code, Description: p.What, Status: p.Status, RetryAfter: p.RetryAfter})
+		e := &oauth.Error{Code: p.Code, Description: p.Detail, Status: p.Status, RetryAfter: p.RetryAfter}
+		if e.Description == "" {
+			e.Description = p.What
+		}
+		oauth.WriteError(w, e)
 		return
 	}
 	p.RequestID = audit.RequestID(r.Context())
@@ -83,6 +87,14 @@ func (h *Handler) answerError(w http.ResponseWriter, r *http.Request, t transact
 		return
 	}
 	redirect(w, r, h.errorURL(t.redirectURI, t.state, e))
+}
+
+// backCode is what the client is told of a fault at the identity provider.
+func backCode(err error) string {
+	if errors.Is(err, upstream.ErrUnavailable) && !errors.Is(err, upstream.ErrMisconfigured) {
+		return oauth.TemporarilyUnavailable
+	}
+	return oauth.ServerError
 }
 
 // backURL takes the person back to the client, with an error that says no more than that it failed.
@@ -130,8 +142,13 @@ func problemOf(err error) web.Problem {
 		p.Detail = ""
 		p.Title, p.What = "Please try again shortly", "A part of this server does not answer at the moment. Nothing is lost."
 		p.Advice = []string{"Wait a few seconds, then load this page again.", startAgain}
+	case e.Code == oauth.InvalidClient && !errors.Is(err, clients.ErrUnknown): // a metadata document
+		p.Status = http.StatusBadRequest
+		p.Title = "The application does not describe itself correctly"
+		p.What = "This application describes itself in a document on the web, which this server cannot accept. You have done nothing wrong."
+		p.Advice = []string{"Tell the makers of the application what is written below."}
 	case e.Code == oauth.InvalidClient:
-		// Section 4.1.2.1 of RFC 6749 leaves the status to us. 401 would need a challenge, which no browser could meet.
+		// RFC 6749 section 4.1.2.1 leaves the status to us. 401 would need a challenge, which no browser could meet.
 		p.Status = http.StatusBadRequest
 		p.Title, p.What = "This application is not known here", "It asks under an identity that this server does not have, or no longer has."
 		p.Advice = []string{

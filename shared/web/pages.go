@@ -34,6 +34,8 @@ type Consent struct {
 	// Server is the MCP URL that the client will reach, ServerHost its host, Operator the one who runs it, and Provider
 	// the host of the identity provider that asks for the password.
 	Server, ServerHost, Operator, Provider string
+	// Remembered says that an approval is remembered in this browser.
+	Remembered bool
 }
 
 // Client is who asks.
