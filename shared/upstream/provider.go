@@ -30,6 +30,9 @@ type Config struct {
 	RedirectURL string
 	// Scopes defaults to openid, email and profile, and offline_access where discovery lists it.
 	Scopes []string
+	// Prompt is the prompt that every sign-in asks for, unless the caller of AuthorizationURL names one. It is for providers
+	// that give refresh tokens only with prompt=consent, as OpenID Connect Core section 11 lets them.
+	Prompt string
 	// GroupsClaim names the claim that holds the groups, or the way to it, such as realm_access.roles. Default: groups.
 	GroupsClaim string
 	// RequireEmailVerified makes an e-mail count as unverified when the provider says nothing about it.
@@ -96,13 +99,16 @@ func (p *Provider) Issuer(ctx context.Context) (string, error) {
 }
 
 // AuthorizationURL is where the browser goes to sign in (OpenID Connect Core section 3.1.2.1), with PKCE S256 (RFC 7636)
-// of the verifier. prompt is passed on when given. The error is ErrUnavailable or ErrMisconfigured.
+// of the verifier. prompt goes before Config.Prompt. The error is ErrUnavailable or ErrMisconfigured.
 func (p *Provider) AuthorizationURL(ctx context.Context, state, nonce, verifier string, prompt ...string) (string, error) {
 	m, err := p.metadata(ctx)
 	if err != nil {
 		return "", err
 	}
 	options := []oauth2.AuthCodeOption{oauth2.SetAuthURLParam("nonce", nonce), oauth2.S256ChallengeOption(verifier)}
+	if len(prompt) == 0 && p.cfg.Prompt != "" {
+		prompt = []string{p.cfg.Prompt}
+	}
 	if google(m.issuer) {
 		// Google knows no offline_access, and gives the refresh token only along with its consent page.
 		options = append(options, oauth2.AccessTypeOffline)
