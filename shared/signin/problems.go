@@ -128,8 +128,8 @@ func problemOf(err error) web.Problem {
 		p.Title, p.What = "Signing in is not set up correctly", upstream.Message(err)
 	case errors.Is(err, upstream.ErrUnavailable):
 		p.Detail = ""
-		p.Title, p.What = "The identity provider does not answer", upstream.Message(err)
-		p.Advice = []string{"Wait a minute, then load this page again.", startAgain}
+		p.Title, p.What = "Signing in does not work just now", upstream.Message(err)
+		p.Advice = []string{"Load this page again in a minute.", startAgain}
 	case errors.Is(err, upstream.ErrRejected), errors.Is(err, upstream.ErrVerification), errors.Is(err, upstream.ErrNoSubject):
 		p.Status, p.Code, p.Detail, p.RetryAfter = http.StatusForbidden, oauth.AccessDenied, "", 0
 		p.Title, p.What = "You were not signed in", upstream.Message(err)
