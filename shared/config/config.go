@@ -93,6 +93,7 @@ type Access struct {
 	ClientSecret                                string // empty on AWS, where ClientSecretARN stands instead
 	ClientSecretARN                             string
 	Scopes                                      []string // empty: openid email profile, and offline_access where offered
+	Prompt                                      string   // of every sign-in; empty for the provider's own choice
 	GroupsClaim                                 string
 	RequireEmailVerified                        bool
 }
@@ -108,6 +109,7 @@ func LoadAccess(env Env) (a Access, ok bool, err error) {
 		ClientSecret:     env("ACCESS_CLIENT_SECRET"),
 		ClientSecretARN:  env("ACCESS_CLIENT_SECRET_ARN"),
 		Scopes:           list(env("ACCESS_SCOPES")),
+		Prompt:           env("ACCESS_PROMPT"),
 		GroupsClaim:      env("ACCESS_GROUPS_CLAIM"),
 	}
 	if a.GroupsClaim == "" {
@@ -119,6 +121,11 @@ func LoadAccess(env Env) (a Access, ok bool, err error) {
 		a.RequireEmailVerified = true
 	default:
 		return Access{}, true, &Error{"ACCESS_REQUIRE_EMAIL_VERIFIED", "must be true or false"}
+	}
+	for _, prompt := range strings.Fields(a.Prompt) {
+		if prompt != "login" && prompt != "consent" && prompt != "select_account" { // none would sign no one in
+			return Access{}, true, &Error{"ACCESS_PROMPT", "must be login, consent or select_account"}
+		}
 	}
 	if a.Issuer == "" && a.AuthorizationURL == "" && a.TokenURL == "" && a.JWKSURL == "" && a.ClientID == "" && a.ClientSecret == "" && a.ClientSecretARN == "" {
 		return Access{}, false, nil

@@ -64,6 +64,7 @@ func TestLoadAccess(t *testing.T) {
 		{"ACCESS_JWKS_URL", env("ACCESS_CLIENT_ID", "id", "ACCESS_AUTHORIZATION_URL", "https://i.example/a", "ACCESS_TOKEN_URL", "https://i.example/token")},
 		{"ACCESS_ISSUER", env("ACCESS_CLIENT_ID", "id", "ACCESS_ISSUER", "http://idp.example.com")},
 		{"ACCESS_CLIENT_SECRET", env("ACCESS_CLIENT_ID", "id", "ACCESS_ISSUER", "https://i.example", "ACCESS_CLIENT_SECRET", "s", "ACCESS_CLIENT_SECRET_ARN", "arn:x")},
+		{"ACCESS_PROMPT", env("ACCESS_CLIENT_ID", "id", "ACCESS_ISSUER", "https://i.example", "ACCESS_PROMPT", "none")},
 		{"ACCESS_REQUIRE_EMAIL_VERIFIED", env("ACCESS_REQUIRE_EMAIL_VERIFIED", "maybe")},
 	} {
 		if _, _, err := LoadAccess(c.env); err == nil || !strings.HasPrefix(err.Error(), c.variable) {

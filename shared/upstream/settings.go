@@ -17,6 +17,7 @@ func FromSettings(a config.Access, callback string, secret func(context.Context)
 		Secret:               secret,
 		RedirectURL:          callback,
 		Scopes:               a.Scopes,
+		Prompt:               a.Prompt,
 		GroupsClaim:          a.GroupsClaim,
 		RequireEmailVerified: a.RequireEmailVerified,
 	})
