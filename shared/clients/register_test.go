@@ -510,7 +510,7 @@ func BenchmarkRegister(b *testing.B) {
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "registrations/s")
 		}
 	}
-	b.Run("known", bench(mcpRemote))
+	b.Run("known", bench(func(i int) string { return mcpRemote(1 + i%60_000) }))
 	b.Run("new public", bench(func(i int) string {
 		return fmt.Sprintf(`{"redirect_uris":["https://a.example/%d-%d"],"token_endpoint_auth_method":"none"}`, b.N, i)
 	}))
