@@ -50,16 +50,27 @@ type Server struct {
 
 // New returns a Server with one key.
 func New() *Server {
+	var secret [32]byte
+	_, _ = rand.Read(secret[:]) // never fails
+	return NewFrom(secret)
+}
+
+// NewFrom is New with known material, so that what one process encrypted opens in the next.
+func NewFrom(secret [32]byte) *Server {
 	s := &Server{calls: make(map[string]int)}
-	s.Rotate()
+	s.add(secret)
 	return s
 }
 
 // Rotate gives the key new material. What was encrypted under the old one still opens, as in KMS.
 func (s *Server) Rotate() {
-	secret := make([]byte, 32)
-	_, _ = rand.Read(secret) // never fails
-	block, err := aes.NewCipher(secret)
+	var secret [32]byte
+	_, _ = rand.Read(secret[:]) // never fails
+	s.add(secret)
+}
+
+func (s *Server) add(secret [32]byte) {
+	block, err := aes.NewCipher(secret[:])
 	if err != nil {
 		panic(err) // only a wrong key size can fail
 	}

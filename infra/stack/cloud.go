@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+
+	"mcp-access-oauth/infra/local/demo"
+	"mcp-access-oauth/shared/seal"
+	"mcp-access-oauth/shared/seal/kms/kmstest"
+	"mcp-access-oauth/shared/table/dynamo"
+	"mcp-access-oauth/test/dynalite"
+)
+
+// What AWS would make up for us.
+const (
+	stackName   = "local"
+	region      = "us-east-1"
+	tableName   = "mcp-access-oauth"
+	secretARN   = "arn:aws:secretsmanager:us-east-1:000000000000:secret:client-secret-AbCdEf"
+	demoClient  = "mcp-access-oauth"
+	demoAllowed = "employee1@mycompany.com,teammate1@mycompany.com"
+)
+
+// cloud is what stands around the functions: DynamoDB, KMS, Secrets Manager and the identity provider.
+type cloud struct {
+	parameters map[string]string
+	attributes map[string]string
+	overrides  map[string]string // variables that sam local's --env-vars file would override too
+
+	closers []func()
+}
+
+func (c *cloud) close() {
+	for i := len(c.closers) - 1; i >= 0; i-- {
+		c.closers[i]()
+	}
+}
+
+func startCloud(ctx context.Context, s settings, log io.Writer) (_ *cloud, err error) {
+	issuer := fmt.Sprintf("http://localhost:%d", s.port)
+	mcpOrigin := fmt.Sprintf("http://localhost:%d/", s.port+1)
+	provider := fmt.Sprintf("http://127.0.0.1:%d", s.port+2)
+	c := &cloud{
+		parameters: map[string]string{
+			"AccessIssuer": provider, "AccessClientId": demoClient, "AccessClientSecretArn": secretARN,
+			"AllowedEmails": demoAllowed, "LocalEndpoints": "true",
+		},
+		attributes: map[string]string{
+			"Table": tableName, "Key.Arn": kmstest.KeyARN, "HttpApi": "local", "McpFunctionUrl.FunctionUrl": mcpOrigin,
+			"AWS::StackName": stackName, "AWS::Region": region, "AWS::URLSuffix": "amazonaws.com",
+		},
+	}
+	defer func() {
+		if err != nil {
+			c.close()
+		}
+	}()
+	data := s.data
+	if data == "" {
+		if data, err = os.MkdirTemp("", "mcp-access-oauth-"); err != nil {
+			return nil, fmt.Errorf("making a folder for the stack: %w", err)
+		}
+		c.closers = append(c.closers, func() { _ = os.RemoveAll(data) })
+	} else if err = os.MkdirAll(data, 0o700); err != nil {
+		return nil, fmt.Errorf("making DATA_DIR: %w", err)
+	}
+	tables := ""
+	if s.data != "" {
+		tables = filepath.Join(data, "dynalite")
+	}
+	dynamoURL, err := c.startDynamoDB(ctx, tables, log)
+	if err != nil {
+		return nil, err
+	}
+	master, err := masterSecret(filepath.Join(data, "master-secret"))
+	if err != nil {
+		return nil, err
+	}
+	// Derived, so that the keyset record and the demo provider's registration outlive a restart on the same folder.
+	kms := kmstest.NewFrom(seal.DeriveKey(master, "stack kms"))
+	clientSecret := seal.DeriveKey(master, "stack client secret")
+	secret := hex.EncodeToString(clientSecret[:])
+	awsURL, err := c.listen("127.0.0.1:0", byTarget(kms, secretsManager(secretARN, secret)))
+	if err != nil {
+		return nil, err
+	}
+	idp, err := demo.New(demo.Config{
+		Issuer: provider, DataDir: data, ClientID: demoClient, ClientSecret: secret, RedirectURIs: []string{issuer + "/callback"},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("starting the demo identity provider: %w", err)
+	}
+	if _, err = c.listen(strings.TrimPrefix(provider, "http://"), idp); err != nil {
+		return nil, err
+	}
+	c.overrides = map[string]string{
+		"ISSUER": issuer, "MCP_URL": mcpOrigin + "mcp",
+		"AWS_ENDPOINT_URL_DYNAMODB": dynamoURL, "AWS_ENDPOINT_URL_KMS": awsURL, "AWS_ENDPOINT_URL_SECRETS_MANAGER": awsURL,
+		"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": awsURL,
+	}
+	return c, nil
+}
+
+func (c *cloud) startDynamoDB(ctx context.Context, folder string, log io.Writer) (string, error) {
+	server, err := dynalite.Start(context.WithoutCancel(ctx), dynalite.Options{Data: folder, Log: log})
+	if err != nil {
+		return "", err
+	}
+	c.closers = append(c.closers, func() { _ = server.Close() })
+	client := dynamodb.New(dynamodb.Options{
+		Region: region, BaseEndpoint: &server.Endpoint,
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: "local", SecretAccessKey: "local"}, nil
+		}),
+	})
+	if err := dynamo.CreateTable(ctx, client, tableName); err != nil {
+		return "", fmt.Errorf("creating the table: %w", err)
+	}
+	return server.Endpoint, nil
+}
+
+func (c *cloud) listen(address string, handler http.Handler) (string, error) {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return "", fmt.Errorf("listening on %s: %w; choose another port with PORT=", address, err)
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = server.Serve(listener) }() // until close
+	c.closers = append(c.closers, func() { _ = server.Close() })
+	return "http://" + listener.Addr().String(), nil
+}
+
+// environment is what a function finds: its own variables, the overrides of those it declares, and Lambda's.
+func (c *cloud) environment(f function) []string {
+	variables := map[string]string{
+		"AWS_REGION": region, "AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local",
+		"AWS_LAMBDA_FUNCTION_NAME": f.folder, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512", "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+		"_HANDLER": "bootstrap", "TZ": ":UTC", "PATH": os.Getenv("PATH"),
+	}
+	for name, value := range f.environment {
+		if override, ok := c.overrides[name]; ok {
+			value = override
+		}
+		variables[name] = value
+	}
+	list := make([]string, 0, len(variables))
+	for name, value := range variables {
+		list = append(list, name+"="+value)
+	}
+	return list
+}
+
+// byTarget sends each call to the service that its X-Amz-Target names.
+func byTarget(kms, secrets http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		service, _, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
+		switch service {
+		case "TrentService":
+			kms.ServeHTTP(w, r)
+		case "secretsmanager":
+			secrets.ServeHTTP(w, r)
+		default:
+			http.Error(w, `{"__type": "UnknownOperationException"}`, http.StatusBadRequest)
+		}
+	})
+}
+
+// masterSecret is 32 random bytes, the same at every start on the same folder.
+func masterSecret(file string) ([]byte, error) {
+	raw, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		raw = make([]byte, 32)
+		_, _ = rand.Read(raw) // never fails
+		err = os.WriteFile(file, raw, 0o600)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("keeping the stack's secret: %w", err)
+	}
+	return raw, nil
+}
