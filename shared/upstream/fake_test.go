@@ -73,7 +73,7 @@ var testRSA = sync.OnceValue(func() *rsa.PrivateKey {
 	return key
 })
 
-func newFake(t *testing.T) *fake {
+func newFake(t testing.TB) *fake {
 	t.Helper()
 	f := &fake{now: newClock(), rsa: testRSA(), document: map[string]any{}}
 	var err error
@@ -241,7 +241,7 @@ func (f *fake) config() Config {
 	}
 }
 
-func (f *fake) provider(t *testing.T, change ...func(*Config)) *Provider {
+func (f *fake) provider(t testing.TB, change ...func(*Config)) *Provider {
 	t.Helper()
 	cfg := f.config()
 	for _, c := range change {
