@@ -141,15 +141,15 @@ func TestCertifiedProvider(t *testing.T) {
 		}
 	})
 
-	t.Run("codes", func(t *testing.T) {
+	t.Run("C02 codes of another sign-in, made up, or used", func(t *testing.T) {
 		ctx := context.Background()
 		p := relyingParty(t, issuer, "thin", nil)
 		code := signIn(t, p)
 		if _, err := p.Exchange(ctx, code, strings.Repeat("w", 43), nonce); !errors.Is(err, upstream.ErrRejected) {
-			t.Errorf("C02 wrong verifier: %v, want ErrRejected", err)
+			t.Errorf("wrong verifier: %v, want ErrRejected", err)
 		}
 		if _, err := p.Exchange(ctx, signIn(t, p), verifier, "nonce-of-another-browser"); !errors.Is(err, upstream.ErrVerification) {
-			t.Errorf("C02 wrong nonce: %v, want ErrVerification", err)
+			t.Errorf("wrong nonce: %v, want ErrVerification", err)
 		}
 		if _, err := p.Exchange(ctx, "made-up", verifier, nonce); !errors.Is(err, upstream.ErrRejected) {
 			t.Errorf("a made-up code: %v, want ErrRejected", err)
