@@ -128,11 +128,22 @@ func longForm(node *yaml.Node) (any, error) {
 // the module is no part of what a developer of this project must have.
 func python(t *testing.T, module string) {
 	t.Helper()
-	if out, err := exec.Command("python3", "-c", "import "+module).CombinedOutput(); err != nil {
-		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-		t.Skipf("NOT RUN: needs python3 with %s: %v: %s", module, err, lines[len(lines)-1])
+	missing, asked := modules.Load(module)
+	if !asked {
+		missing = ""
+		if out, err := exec.Command("python3", "-c", "import "+module).CombinedOutput(); err != nil {
+			lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+			missing = fmt.Sprintf("%v %s", err, lines[len(lines)-1])
+		}
+		modules.Store(module, missing)
+	}
+	if missing != "" {
+		t.Skipf("NOT RUN: needs python3 with %s: %s", module, missing)
 	}
 }
+
+// modules remembers what is wrong with each Python module that was asked for; nothing if it is "".
+var modules sync.Map
 
 // transform runs the SAM translator once for all tests.
 var transform = sync.OnceValues(func() ([]byte, error) {
