@@ -4,7 +4,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench build conformance screenshots clean
+.PHONY: help run stack test lint bench build conformance screenshots clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,12 +33,21 @@ screenshots: ## Take pictures of the pages into docs/images
 	@SCREENSHOTS=$(CURDIR)/docs/images go run ./test/run -suite browser
 
 # The functions are built as template.yaml has them built: static, stripped, without Lambda's RPC mode.
-build: ## Build the Lambda functions into dist/, as sam build does
-	@for main in functions/*/; do \
-	  echo "$$main"; \
-	  GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -tags lambda.norpc \
-	    -o dist/$$(basename $$main)/bootstrap ./$$main || exit 1; \
+FUNCTIONS := $(notdir $(wildcard functions/*))
+HOST_ARCH := $(shell go env GOARCH)
+build-%:
+	@for function in $(FUNCTIONS); do \
+	  echo "  dist/$*/$$function/bootstrap"; \
+	  GOOS=linux GOARCH=$* CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -tags lambda.norpc \
+	    -o dist/$*/$$function/bootstrap ./functions/$$function || exit 1; \
 	done
+
+build: build-arm64 build-amd64 ## Build the Lambda functions for both architectures: dist/ARCH/FUNCTION/bootstrap
+
+stack: build-$(HOST_ARCH) ## Run the built functions as AWS does, without Docker: login at PORT (8788), MCP at PORT+1
+	@test -d test/node_modules/dynalite || (cd test && npm ci)
+	@go build -o dist/stack ./infra/stack
+	@exec env DIST=dist/$(HOST_ARCH) dist/stack
 
 clean: ## Remove what the other targets made, but never DATA_DIR
 	rm -rf dist .aws-sam test/node_modules

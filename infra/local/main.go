@@ -83,6 +83,7 @@ type settings struct {
 	access  config.Access
 	server  config.Server
 	env     config.Env
+	own     config.Env // env, with what this program decides itself
 	clients config.Clients
 }
 
@@ -113,7 +114,7 @@ func readSettings(env config.Env) (settings, error) {
 		return settings{}, &config.Error{Variable: "ACCESS_CLIENT_SECRET_ARN", Problem: "is for AWS; set ACCESS_CLIENT_SECRET here"}
 	}
 	s.access, s.demo = access, !named
-	own := func(name string) string {
+	s.own = func(name string) string {
 		switch value := env(name); {
 		case name == "ISSUER":
 			return s.origin()
@@ -125,10 +126,10 @@ func readSettings(env config.Env) (settings, error) {
 			return value
 		}
 	}
-	if s.server, err = config.LoadServer(own); err != nil {
+	if s.server, err = config.LoadServer(s.own); err != nil {
 		return settings{}, err
 	}
-	s.clients, err = config.LoadClients(own)
+	s.clients, err = config.LoadClients(s.own)
 	return s, err
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -93,22 +92,19 @@ func (v *service) functions(sealer *seal.Sealer, log *audit.Log) (map[string]htt
 	if err != nil {
 		return nil, err
 	}
-	fetcher := clients.NewFetcher(&safehttp.Client{AllowLoopback: v.settings.clients.AllowLoopbackDocuments})
-	known := &clients.Store{Table: v.store, Now: time.Now, Documents: clients.NewDocuments(fetcher, server.NativeSchemes, time.Now)}
-	if file := v.settings.clients.File; file != "" {
-		if known.PreRegistered, err = clients.LoadFile(file, server.NativeSchemes, fetcher.CheckURL); err != nil {
-			return nil, fmt.Errorf("CLIENTS_FILE: %w", err)
-		}
+	known, keySets, err := clients.FromEnv(v.settings.own, v.store, server.NativeSchemes, time.Now)
+	if err != nil {
+		return nil, err
 	}
 	granted := &grants.Store{Table: v.store, Now: time.Now, Audit: log}
 	signIn := &signin.Handler{
 		Issuer: server.Issuer, Resource: server.Resource, NativeSchemes: server.NativeSchemes, Policy: server.Policy,
-		ProviderHost: v.providerHost(), Clients: known, Sealer: sealer, Upstream: provider, Grants: granted, Audit: log, Now: time.Now,
+		ProviderHost: v.settings.access.Host(), Clients: known, Sealer: sealer, Upstream: provider, Grants: granted, Audit: log, Now: time.Now,
 	}
 	tokenEndpoints := http.NewServeMux()
 	(&tokens.Handler{
 		Grants: granted, Clients: known, Upstream: provider.Refresh, Issuer: server.Issuer, Resource: server.Resource,
-		Authenticator: &clients.Authenticator{Table: v.store, Issuer: server.Issuer, KeySets: clients.NewKeySets(fetcher, time.Now), Now: time.Now},
+		Authenticator: &clients.Authenticator{Table: v.store, Issuer: server.Issuer, KeySets: keySets, Now: time.Now},
 		ToolScopes:    server.Policy.Scopes(), Limiter: tokens.NewLimiter(), Now: time.Now,
 	}).Mount(tokenEndpoints)
 	mcp, err := mcpserver.New(mcpserver.Config{
@@ -122,7 +118,7 @@ func (v *service) functions(sealer *seal.Sealer, log *audit.Log) (map[string]htt
 		"discovery": oauth.NewDiscovery(server.Issuer, server.Resource, server.Policy.Scopes()),
 		"register": clients.NewRegistrationHandler(&clients.Registrar{
 			Table: v.store, Now: time.Now, Rand: rand.Reader, NativeSchemes: server.NativeSchemes,
-			Scopes: oauth.SupportedScopes(server.Policy.Scopes()), CheckURL: fetcher.CheckURL, Audit: log,
+			Scopes: oauth.SupportedScopes(server.Policy.Scopes()), CheckURL: clients.NewFetcher(&safehttp.Client{AllowLoopback: v.settings.clients.AllowLoopbackDocuments}).CheckURL, Audit: log,
 			Limit: &clients.Limiter{Table: v.store, Now: time.Now, Rand: rand.Reader, PerMinute: v.settings.clients.RegistrationsPerMinute},
 		}),
 		"authorize": signIn.Authorize(),
@@ -144,19 +140,6 @@ func (v *service) startDemo() error {
 		RedirectURIs: []string{v.settings.origin() + oauth.PathCallback},
 	})
 	return err
-}
-
-// providerHost is what the consent page names as the place of sign-in.
-func (v *service) providerHost() string {
-	address := v.settings.access.AuthorizationURL
-	if v.settings.access.Issuer != "" {
-		address = v.settings.access.Issuer
-	}
-	u, err := url.Parse(address)
-	if err != nil {
-		return ""
-	}
-	return u.Host
 }
 
 // keyset is the source of the keys that seal cookies.

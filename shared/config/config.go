@@ -155,6 +155,28 @@ func LoadAccess(env Env) (a Access, ok bool, err error) {
 	return a, true, nil
 }
 
+// RequireAccess is LoadAccess where a provider must be named.
+func RequireAccess(env Env) (Access, error) {
+	a, ok, err := LoadAccess(env)
+	if err == nil && !ok {
+		err = &Error{"ACCESS_ISSUER", "is empty; it is the issuer URL of your identity provider"}
+	}
+	return a, err
+}
+
+// Host names the provider to people: the host that they will sign in at.
+func (a Access) Host() string {
+	address := a.Issuer
+	if address == "" {
+		address = a.AuthorizationURL
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
 // list splits at commas and white space.
 func list(s string) []string {
 	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' || r == '\n' || r == '\r' })
