@@ -4,7 +4,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 .DEFAULT_GOAL := help
-.PHONY: help run stack test lint bench build conformance screenshots clean
+.PHONY: help run stack test lint bench build deploy conformance screenshots clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,14 @@ stack: build-$(HOST_ARCH) ## Run the built functions as AWS does, without Docker
 	@test -d test/node_modules/dynalite || (cd test && npm ci)
 	@go build -o dist/stack ./infra/stack
 	@exec env DIST=dist/$(HOST_ARCH) dist/stack
+
+# sam's Go builder takes no flags of its own: GOFLAGS carries them, quoted, for one holds a space.
+deploy: export CGO_ENABLED := 0
+deploy: export GOFLAGS := -trimpath "-ldflags=-s -w" -tags=lambda.norpc
+deploy: ## Build and deploy to AWS, asking for the parameters (docs/deploy.md)
+	@command -v sam > /dev/null || { echo "deploy: needs the AWS SAM CLI and AWS credentials; see docs/deploy.md"; exit 1; }
+	sam build
+	sam deploy --guided
 
 clean: ## Remove what the other targets made, but never DATA_DIR
 	rm -rf dist .aws-sam test/node_modules
