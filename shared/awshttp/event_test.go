@@ -233,6 +233,7 @@ func TestHeadersOfTwoSpellings(t *testing.T) {
 // FuzzEvent: whatever the event, the adapters answer with a response or an error, and a request that they pass on is one
 // that net/http could have read.
 func FuzzEvent(f *testing.F) {
+	captureLogs(f)
 	files, _ := filepath.Glob("testdata/*.json")
 	for _, file := range files {
 		payload, err := os.ReadFile(file)

@@ -80,6 +80,7 @@ func both(t *testing.T, handler http.Handler, ev *event, check func(t *testing.T
 }
 
 func TestResponses(t *testing.T) {
+	captureLogs(t)
 	tests := []struct {
 		name    string
 		method  string
@@ -156,6 +157,7 @@ func TestResponses(t *testing.T) {
 }
 
 func TestRefusalsAreOAuthJSON(t *testing.T) {
+	captureLogs(t)
 	called := false
 	ev := newEvent("POST", "/token")
 	ev.Body = strings.Repeat("x", MaxBodyBytes+1)
@@ -201,7 +203,7 @@ func TestResponseOverTheLimits(t *testing.T) {
 	}
 }
 
-func captureLogs(t *testing.T) *bytes.Buffer {
+func captureLogs(t testing.TB) *bytes.Buffer {
 	t.Helper()
 	var logs bytes.Buffer
 	before := slog.Default()
