@@ -47,7 +47,7 @@ build: build-arm64 build-amd64 ## Build the Lambda functions for both architectu
 stack: build-$(HOST_ARCH) ## Run the built functions as AWS does, without Docker: login at PORT (8788), MCP at PORT+1
 	@test -d test/node_modules/dynalite || (cd test && npm ci)
 	@go build -o dist/stack ./infra/stack
-	@exec env DIST=dist/$(HOST_ARCH) dist/stack
+	@exec dist/stack
 
 # sam's Go builder takes no flags of its own: GOFLAGS carries them, quoted, for one holds a space.
 deploy: export CGO_ENABLED := 0

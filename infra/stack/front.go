@@ -25,6 +25,8 @@ const (
 	payloadLimit   = 6 << 20          // bytes of a Lambda event or buffered answer
 	preludeLimit   = 64 << 10         // bytes before the eight NULs of a streamed answer
 	remappedHeader = "X-Amzn-Remapped-Www-Authenticate"
+	// integrationType marks an answer of which a prelude and eight NULs come first.
+	integrationType = "application/vnd.awslambda.http-integration-response"
 )
 
 // httpAPI answers as an API Gateway HTTP API does: routes by path, buffers, 30 seconds.

@@ -6,6 +6,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"syscall"
 	"time"
@@ -35,14 +37,13 @@ type settings struct {
 	port      int    // PORT
 	processes int    // PROCESSES: the most per function
 	dist      string // DIST: the built functions
+	template  string // TEMPLATE
 	data      string // DATA_DIR; empty keeps nothing
 }
 
 func readSettings(env func(string) string) (settings, error) {
-	s := settings{port: 8788, processes: 10, dist: "dist", data: env("DATA_DIR")}
-	if dist := env("DIST"); dist != "" {
-		s.dist = dist
-	}
+	s := settings{port: 8788, processes: 10, data: env("DATA_DIR"),
+		dist: cmp.Or(env("DIST"), filepath.Join("dist", runtime.GOARCH)), template: cmp.Or(env("TEMPLATE"), "template.yaml")}
 	for _, number := range []struct {
 		name      string
 		value     *int
@@ -76,7 +77,7 @@ func run(ctx context.Context, env func(string) string, stdout, stderr io.Writer)
 	}
 	defer cloud.close()
 
-	t, err := loadTemplate("template.yaml", cloud.parameters, cloud.attributes)
+	t, err := loadTemplate(s.template, cloud.parameters, cloud.attributes)
 	if err != nil {
 		return err
 	}

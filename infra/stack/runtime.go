@@ -109,7 +109,7 @@ func (p *process) response(w http.ResponseWriter, r *http.Request) {
 	read := make(chan struct{})
 	body := &notifyingBody{Reader: r.Body, done: read}
 	a := answer{
-		streaming: r.Header.Get("Lambda-Runtime-Function-Response-Mode") == "streaming",
+		streaming: r.Header.Get("Content-Type") == integrationType,
 		body:      body,
 		trailer:   r.Trailer,
 	}

@@ -33,7 +33,11 @@ func loadTemplate(path string, parameters, attributes map[string]string) (*templ
 		return nil, fmt.Errorf("reading template: %w", err)
 	}
 	t := &template{parameters: map[string]string{}, attributes: attributes}
-	if err := yaml.Unmarshal(raw, &t.root); err != nil {
+	var document yaml.Node
+	if err := yaml.Unmarshal(raw, &document); err != nil {
+		return nil, fmt.Errorf("parsing %s: %w", path, err)
+	}
+	if t.root, err = members(document.Content[0]); err != nil {
 		return nil, fmt.Errorf("parsing %s: %w", path, err)
 	}
 	declared, err := members(t.root["Parameters"])

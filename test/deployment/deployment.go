@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"sync"
@@ -48,14 +49,15 @@ type Deployment struct {
 }
 
 type target struct {
-	main    string // folder of the program
-	mcpPort int    // offset from PORT
-	patient time.Duration
+	main      string // folder of the program
+	mcpPort   int    // offset from PORT
+	functions bool   // it runs the built functions
+	patient   time.Duration
 }
 
 var targets = map[string]target{
 	"run":   {main: "infra/local", patient: 20 * time.Second},
-	"stack": {main: "infra/stack", mcpPort: 1, patient: time.Minute},
+	"stack": {main: "infra/stack", mcpPort: 1, functions: true, patient: time.Minute},
 }
 
 func chosen(t testing.TB) target {
@@ -160,6 +162,8 @@ func (d *Deployment) start(t testing.TB, patient time.Duration) error {
 	cmd.Dir = t.TempDir() // a developer's .env is not the test's business
 	cmd.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "PORT=" + strconv.Itoa(d.port), "DATA_DIR=" + d.Dir,
+		"DIST=" + built.dist, "TEMPLATE=" + filepath.Join(npm.Root(t), "template.yaml"),
+		"DYNALITE_MODULES=" + filepath.Join(npm.Root(t), "test", "node_modules"),
 	}, d.env...)
 	cmd.Stdout, cmd.Stderr = &d.log, &d.log
 	if err := cmd.Start(); err != nil {
@@ -231,6 +235,7 @@ func free(port int) bool {
 var built struct {
 	sync.Mutex
 	program string
+	dist    string // the built functions, for the stack
 }
 
 // build compiles the program once per test process; with the race detector if the test has it.
@@ -255,8 +260,25 @@ func build(t testing.TB, target target) string {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("building %s: %v\n%s", target.main, err, out)
 	}
+	if target.functions {
+		built.dist = buildFunctions(t)
+	}
 	built.program = program
 	return program
+}
+
+// buildFunctions builds the Lambda functions as `make build` does, unless DIST says where they are.
+func buildFunctions(t testing.TB) string {
+	t.Helper()
+	if dist := os.Getenv("DIST"); dist != "" {
+		return dist
+	}
+	cmd := exec.Command("make", "build-"+runtime.GOARCH)
+	cmd.Dir = npm.Root(t)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("building the functions: %v\n%s", err, out)
+	}
+	return filepath.Join(npm.Root(t), "dist", runtime.GOARCH)
 }
 
 // Close removes the built program. A package that uses Start calls it at the end of its TestMain.
