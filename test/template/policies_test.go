@@ -206,16 +206,16 @@ func TestRecords(t *testing.T) {
 	grant := grants.Key("0123456789abcdef")
 	records := map[string]string{
 		"client": client.Partition, "grant": grant.Partition, "keyset": keysetPartition(t), "limit": limitPartition(t),
-		"assertion": "assertion/x", "state": "state#x", "message": "message#x",
+		"assertion": "assertion/x", "state": "state/x", "list": "state/x/images", "message": "message/x", "stream": "stream/x", "streams": "streams/x",
 	}
 	// r reads one, b reads several at once, w writes, d deletes, l lists
 	want := map[string]map[string]string{
 		"discovery": {},
 		"register":  {"client": "rw", "limit": "rw"},
 		"authorize": {"client": "r", "keyset": "rw"},
-		"callback":  {"client": "brw", "grant": "brw", "keyset": "rw"},
+		"callback":  {"client": "rw", "grant": "rw", "keyset": "rw"},
 		"token":     {"client": "brw", "grant": "brw", "assertion": "brw"},
-		"mcp":       {"grant": "brw", "state": "bdlrw", "message": "bdlrw"},
+		"mcp":       {"grant": "rw", "state": "dlrw", "list": "dlrw", "message": "dlrw", "stream": "dlrw", "streams": "dlrw"},
 		"janitor":   {"keyset": "rw"},
 	}
 	letters := map[string]string{
