@@ -85,7 +85,11 @@ func (d *desktop) environment(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return []string{"BROWSER=" + self, robotEmail + "=" + d.email, robotDiary + "=" + d.diary, "MCP_AUTO_OPEN_ENABLED=true", "DISPLAY=:99"}
+	return []string{
+		"BROWSER=" + self, robotEmail + "=" + d.email, robotDiary + "=" + d.diary,
+		"DISPLAY=", "WAYLAND_DISPLAY=", // with a display, the desktop's own browser would come before BROWSER
+		"MCP_AUTO_OPEN_ENABLED=true",
+	}
 }
 
 // opened counts how often a client has opened the browser.

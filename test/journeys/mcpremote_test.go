@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -37,7 +38,7 @@ func (r *mcpRemote) start(t *testing.T, args ...string) goSDK {
 
 func (r *mcpRemote) startAt(t *testing.T, endpoint string, args ...string) goSDK {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second) // it ends after the test, in its cleanup
 	t.Cleanup(cancel)
 	cmd := npm.Command(t, ctx, "mcp-remote", append([]string{endpoint}, args...)...)
 	cmd.Env = append(append(cmd.Env, r.environment(t)...), "MCP_REMOTE_CONFIG_DIR="+r.config)
@@ -90,12 +91,12 @@ func (r *mcpRemote) checkOpened(t *testing.T, want int) {
 	}
 }
 
-// Fresh, and a second start without the browser.
+// Fresh, and a second start without the browser. Each person has a server of their own here: instances of mcp-remote on one
+// machine share a sign-in by the server's URL.
 func TestMCPRemote(t *testing.T) {
 	t.Parallel()
-	d := deployment.Start(t)
 	everyone(t, func(t *testing.T, email string) {
-		r := newMCPRemote(t, d, email)
+		r := newMCPRemote(t, deployment.Start(t), email)
 		first := r.start(t)
 		journey{first, true}.check(t, email)
 		r.checkOpened(t, 1)
@@ -109,9 +110,8 @@ func TestMCPRemote(t *testing.T) {
 // mcp-remote speaks the newest protocol to the server, whatever the application speaks.
 func TestMCPRemoteProtocolAuto(t *testing.T) {
 	t.Parallel()
-	d := deployment.Start(t)
 	everyone(t, func(t *testing.T, email string) {
-		r := newMCPRemote(t, d, email)
+		r := newMCPRemote(t, deployment.Start(t), email)
 		journey{r.start(t, "--protocol", "auto"), true}.check(t, email)
 		r.checkOpened(t, 1)
 	})
@@ -120,10 +120,9 @@ func TestMCPRemoteProtocolAuto(t *testing.T) {
 // The legacy transport, at its own path.
 func TestMCPRemoteSSEOnly(t *testing.T) {
 	t.Parallel()
-	d := deployment.Start(t)
 	everyone(t, func(t *testing.T, email string) {
-		r := newMCPRemote(t, d, email)
-		sse := d.MCPURL[:len(d.MCPURL)-len("/mcp")] + "/sse"
+		r := newMCPRemote(t, deployment.Start(t), email)
+		sse := strings.TrimSuffix(r.deployment.MCPURL, "/mcp") + "/sse"
 		journey{r.startAt(t, sse, "--transport", "sse-only"), true}.check(t, email)
 		r.checkOpened(t, 1)
 	})

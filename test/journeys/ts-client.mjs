@@ -51,6 +51,8 @@ const authProvider = {
   saveTokens: (tokens) => { kept.tokens = tokens; },
   codeVerifier: () => kept.verifier,
   saveCodeVerifier: (verifier) => { kept.verifier = verifier; },
+  discoveryState: () => kept.discovery,
+  saveDiscoveryState: (discovery) => { kept.discovery = discovery; },
   redirectToAuthorization: (url) => { spawn(process.env.BROWSER, [url.href], { stdio: 'ignore' }); },
 };
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,7 +25,7 @@ type typeScript struct {
 
 func startTypeScript(t *testing.T, desktop *desktop, flavour, endpoint string) *typeScript {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second) // it ends after the test, in its cleanup
 	t.Cleanup(cancel)
 	cmd := npm.Command(t, ctx, "node", "ts-client.mjs", flavour, endpoint)
 	cmd.Env = append(cmd.Env, desktop.environment(t)...)
@@ -90,7 +91,7 @@ func TestTypeScriptSDK(t *testing.T) {
 			everyone(t, func(t *testing.T, email string) {
 				endpoint := d.MCPURL
 				if flavour == "v1-sse" {
-					endpoint = d.MCPURL[:len(d.MCPURL)-len("/mcp")] + "/sse"
+					endpoint = strings.TrimSuffix(d.MCPURL, "/mcp") + "/sse"
 				}
 				desktop := newDesktop(t, email)
 				journey{startTypeScript(t, desktop, flavour, endpoint), true}.check(t, email)
