@@ -26,7 +26,7 @@ type inspector struct {
 
 func newInspector(t *testing.T, endpoint string, arguments ...string) inspector {
 	storage := t.TempDir()
-	return inspector{t, endpoint, arguments, []string{"HOME=" + storage, "MCP_STORAGE_DIR=" + storage}}
+	return inspector{t, endpoint, arguments, []string{"HOME=" + storage, "MCP_STORAGE_DIR=" + storage, "MCP_INSPECTOR_SECRET_STORE=file"}}
 }
 
 // inspection is what the Inspector prints with --format json: the result on stdout, or an error on stderr.
