@@ -21,7 +21,7 @@ import (
 	"mcp-access-oauth/test/npm"
 )
 
-const bearer = "token of the suite"
+const bearer = "the-token-of-the-suite"
 
 // The suite's server mode, for both revisions that it freezes requirements of. It has no way to send a token, so that the
 // header is added on the way in.
@@ -52,7 +52,7 @@ func TestServer(t *testing.T) {
 // serve starts the production MCP endpoint with the fixtures added.
 func serve(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "localhost:0")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
