@@ -7,8 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,6 +43,8 @@ type cloud struct {
 	attributes map[string]string
 	overrides  map[string]string // variables that sam local's --env-vars file would override too
 
+	permissions *permissions // of the functions, for calls of everything here
+
 	closers []func()
 }
 
@@ -54,13 +59,15 @@ func startCloud(ctx context.Context, s settings, log io.Writer) (_ *cloud, err e
 	mcpOrigin := fmt.Sprintf("http://localhost:%d/", s.port+1)
 	provider := fmt.Sprintf("http://127.0.0.1:%d", s.port+2)
 	c := &cloud{
+		permissions: &permissions{log: slog.New(slog.NewTextHandler(log, nil))},
 		parameters: map[string]string{
 			"AccessIssuer": provider, "AccessClientId": demoClient, "AccessClientSecretArn": secretARN,
 			"AllowedEmails": demoAllowed, "LocalEndpoints": "true",
 		},
 		attributes: map[string]string{
-			"Table": tableName, "Key.Arn": kmstest.KeyARN, "HttpApi": "local", "McpFunctionUrl.FunctionUrl": mcpOrigin,
+			"Table": tableName, "Table.Arn": tableARN(tableName), "Key.Arn": kmstest.KeyARN, "HttpApi": "local", "McpFunctionUrl.FunctionUrl": mcpOrigin,
 			"AWS::StackName": stackName, "AWS::Region": region, "AWS::URLSuffix": "amazonaws.com",
+			"AWS::Partition": "aws", "AWS::AccountId": "000000000000",
 		},
 	}
 	defer func() {
@@ -81,7 +88,11 @@ func startCloud(ctx context.Context, s settings, log io.Writer) (_ *cloud, err e
 	if s.data != "" {
 		tables = filepath.Join(data, "dynalite")
 	}
-	dynamoURL, err := c.startDynamoDB(ctx, tables, log)
+	tableURL, err := c.startDynamoDB(ctx, tables, log)
+	if err != nil {
+		return nil, err
+	}
+	dynamoURL, err := c.listen("127.0.0.1:0", c.permissions.guard(httputil.NewSingleHostReverseProxy(tableURL)))
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +104,7 @@ func startCloud(ctx context.Context, s settings, log io.Writer) (_ *cloud, err e
 	kms := kmstest.NewFrom(seal.DeriveKey(master, "stack kms"))
 	clientSecret := seal.DeriveKey(master, "stack client secret")
 	secret := hex.EncodeToString(clientSecret[:])
-	awsURL, err := c.listen("127.0.0.1:0", byTarget(kms, secretsManager(secretARN, secret)))
+	awsURL, err := c.listen("127.0.0.1:0", byTarget(c.permissions.guard(kms), c.permissions.guard(secretsManager(secretARN, secret))))
 	if err != nil {
 		return nil, err
 	}
@@ -114,10 +125,10 @@ func startCloud(ctx context.Context, s settings, log io.Writer) (_ *cloud, err e
 	return c, nil
 }
 
-func (c *cloud) startDynamoDB(ctx context.Context, folder string, log io.Writer) (string, error) {
+func (c *cloud) startDynamoDB(ctx context.Context, folder string, log io.Writer) (*url.URL, error) {
 	server, err := dynalite.Start(context.WithoutCancel(ctx), dynalite.Options{Data: folder, Log: log})
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	c.closers = append(c.closers, func() { _ = server.Close() })
 	client := dynamodb.New(dynamodb.Options{
@@ -127,9 +138,14 @@ func (c *cloud) startDynamoDB(ctx context.Context, folder string, log io.Writer)
 		}),
 	})
 	if err := dynamo.CreateTable(ctx, client, tableName); err != nil {
-		return "", fmt.Errorf("creating the table: %w", err)
+		return nil, fmt.Errorf("creating the table: %w", err)
 	}
-	return server.Endpoint, nil
+	return url.Parse(server.Endpoint)
+}
+
+// tableARN is what policies call a table.
+func tableARN(name string) string {
+	return "arn:aws:dynamodb:" + region + ":000000000000:table/" + name
 }
 
 func (c *cloud) listen(address string, handler http.Handler) (string, error) {
@@ -146,7 +162,7 @@ func (c *cloud) listen(address string, handler http.Handler) (string, error) {
 // environment is what a function finds: its own variables, the overrides of those it declares, and Lambda's.
 func (c *cloud) environment(f function) []string {
 	variables := map[string]string{
-		"AWS_REGION": region, "AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local",
+		"AWS_REGION": region, "AWS_ACCESS_KEY_ID": f.folder, "AWS_SECRET_ACCESS_KEY": "local",
 		"AWS_LAMBDA_FUNCTION_NAME": f.folder, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512", "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
 		"_HANDLER": "bootstrap", "TZ": ":UTC", "PATH": os.Getenv("PATH"),
 	}

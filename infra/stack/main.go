@@ -123,6 +123,11 @@ func newPools(t *template, s settings, cloud *cloud, output io.Writer, log *slog
 	if err != nil {
 		return nil, err
 	}
+	granted, err := t.policies(functions)
+	if err != nil {
+		return nil, fmt.Errorf("reading the roles of %s: %w", s.template, err)
+	}
+	cloud.permissions.granted.Store(granted)
 	pools := map[string]*pool{}
 	for _, f := range functions {
 		bootstrap := filepath.Join(s.dist, f.folder, "bootstrap")
