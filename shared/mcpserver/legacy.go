@@ -26,9 +26,14 @@ type pace struct {
 	busy      time.Duration // between looks while messages arrive
 	idle      time.Duration // what the time between looks rises to
 	keepAlive time.Duration
+	// apart keeps messages that were fetched together from reaching the client in one piece: the TypeScript SDK would
+	// then see the answer first, and drop the progress that came before it.
+	apart time.Duration
 }
 
-var legacyPace = pace{life: maxListen, busy: 250 * time.Millisecond, idle: 2 * time.Second, keepAlive: 15 * time.Second}
+var legacyPace = pace{
+	life: maxListen, busy: 250 * time.Millisecond, idle: 2 * time.Second, keepAlive: 15 * time.Second, apart: 10 * time.Millisecond,
+}
 
 // stream answers GET /sse.
 func (s *Server) stream(w http.ResponseWriter, r *http.Request, access *grants.Access) {
@@ -88,7 +93,10 @@ func (s *Server) deliver(ctx context.Context, stream *state.Stream, send func([]
 		case <-look.C:
 		}
 		messages, err := stream.Fetch(ctx)
-		for _, message := range messages {
+		for i, message := range messages {
+			if i > 0 {
+				time.Sleep(s.pace.apart)
+			}
 			if !send(append(append([]byte("event: message\ndata: "), message...), "\n\n"...)) {
 				return
 			}
