@@ -3,6 +3,7 @@ package template
 import (
 	"encoding/json"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -64,6 +65,10 @@ func metrics(alarm resource) []metric {
 // tells the topic, and says where to read on.
 func TestAlarms(t *testing.T) {
 	d := written(t, alarmsFile)
+	manual, err := os.ReadFile(root + "/docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	everyFunction := func(name string) []metric {
 		var all []metric
 		for _, function := range []string{"Discovery", "Register", "Authorize", "Callback", "Token", "Mcp", "Janitor"} {
@@ -93,8 +98,10 @@ func TestAlarms(t *testing.T) {
 		if actions := list(r.Properties["AlarmActions"]); len(actions) != 1 || !refers(actions[0], "Topic") {
 			t.Errorf("%s tells %v", id, actions)
 		}
-		if description, _ := r.Properties["AlarmDescription"].(string); !strings.Contains(description, "docs/operations.md, ") {
-			t.Errorf("%s: %q does not say what to do", id, description)
+		description, _ := r.Properties["AlarmDescription"].(string)
+		_, section, _ := strings.Cut(strings.TrimSuffix(description, "."), "docs/operations.md, ")
+		if section == "" || !strings.Contains(string(manual), "\n### "+section+"\n") {
+			t.Errorf("%s: %q does not say where to read on", id, description)
 		}
 		if r.Properties["TreatMissingData"] != "notBreaching" || r.Properties["ComparisonOperator"] != "GreaterThanThreshold" {
 			t.Errorf("%s: %v of missing data, %v", id, r.Properties["TreatMissingData"], r.Properties["ComparisonOperator"])
@@ -117,6 +124,23 @@ func TestReuse(t *testing.T) {
 	transformation := list(filter["MetricTransformations"])[0]
 	if at(transformation, "MetricName") != "Reuse" || !refers(at(transformation, "MetricNamespace"), "StackName") || !refers(filter["LogGroupName"], "LogGroup") {
 		t.Errorf("filter %v", filter)
+	}
+}
+
+// TestManual: the operator's manual explains every audit event.
+func TestManual(t *testing.T) {
+	manual, err := os.ReadFile(root + "/docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, action := range []string{
+		audit.SignIn, audit.ConsentApproved, audit.ConsentDenied, audit.CodeRedeemed, audit.CodeReplayed, audit.TokenRefreshed,
+		audit.RefreshReused, audit.GrantRevoked, audit.GrantEnded, audit.ClientRegistered, audit.ClientCredentials,
+		audit.ToolCalled, audit.ToolDenied, audit.KeyRotated,
+	} {
+		if !strings.Contains(string(manual), "`"+action+"`") {
+			t.Errorf("docs/operations.md does not know %s", action)
+		}
 	}
 }
 
