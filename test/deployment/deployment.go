@@ -6,7 +6,6 @@
 package deployment
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -45,7 +44,7 @@ type Deployment struct {
 	program string
 	env     []string
 	process *process
-	log     safeBuffer
+	log     string // file with all that the server prints
 }
 
 type target struct {
@@ -77,13 +76,14 @@ func chosen(t testing.TB) target {
 func Start(t testing.TB, env ...string) *Deployment {
 	t.Helper()
 	target := chosen(t)
-	d := &Deployment{Dir: filepath.Join(t.TempDir(), "data"), program: build(t, target), env: env}
+	dir := t.TempDir()
+	d := &Deployment{Dir: filepath.Join(dir, "data"), log: filepath.Join(dir, "log"), program: build(t, target), env: env}
 	t.Cleanup(func() {
 		d.Stop(t)
 		if t.Failed() {
-			t.Logf("the server's log:\n%s", d.log.String())
+			t.Logf("the server's log:\n%s", d.Log())
 		}
-		if secret := secrets.FindString(d.log.String()); secret != "" {
+		if secret := secrets.FindString(d.Log()); secret != "" {
 			t.Errorf("H05: the server's log holds a code or token: %.12s...", secret)
 		}
 	})
@@ -97,7 +97,7 @@ func Start(t testing.TB, env ...string) *Deployment {
 		}
 		// Another process may have taken a port since we looked; the next try takes others.
 	}
-	t.Fatalf("the server does not start:\n%s", d.log.String())
+	t.Fatalf("the server does not start:\n%s", d.Log())
 	return nil
 }
 
@@ -130,7 +130,7 @@ func (d *Deployment) Restart(t testing.TB) {
 	t.Helper()
 	d.Stop(t)
 	if err := d.start(t, chosen(t).patient); err != nil {
-		t.Fatalf("the server does not start again: %v\n%s", err, d.log.String())
+		t.Fatalf("the server does not start again: %v\n%s", err, d.Log())
 	}
 }
 
@@ -148,7 +148,13 @@ func (d *Deployment) Wipe(t testing.TB) {
 func (d *Deployment) PID() int { return d.process.cmd.Process.Pid }
 
 // Log is what the server has printed so far.
-func (d *Deployment) Log() string { return d.log.String() }
+func (d *Deployment) Log() string {
+	printed, err := os.ReadFile(d.log)
+	if err != nil {
+		return err.Error()
+	}
+	return string(printed)
+}
 
 type process struct {
 	cmd   *exec.Cmd
@@ -165,7 +171,12 @@ func (d *Deployment) start(t testing.TB, patient time.Duration) error {
 		"DIST=" + built.dist, "TEMPLATE=" + filepath.Join(npm.Root(t), "template.yaml"),
 		"DYNALITE_MODULES=" + filepath.Join(npm.Root(t), "test", "node_modules"),
 	}, d.env...)
-	cmd.Stdout, cmd.Stderr = &d.log, &d.log
+	log, err := os.OpenFile(d.log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close() // the process has it then
+	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("starting the server: %v", err)
 	}
@@ -301,22 +312,4 @@ func raceDetector() bool {
 		}
 	}
 	return false
-}
-
-// safeBuffer is written by the process while a test reads it.
-type safeBuffer struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (b *safeBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.Write(p)
-}
-
-func (b *safeBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.String()
 }
