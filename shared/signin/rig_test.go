@@ -54,7 +54,6 @@ type rig struct {
 	web      string // client ids
 	native   string
 	app      string
-	document string
 }
 
 func newRig(t *testing.T) *rig {
