@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strconv"
 	"syscall"
 
@@ -23,6 +24,12 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// A call leaves some kilobytes behind, and next to nothing lives on: at Go's default the collector would run dozens of
+	// times a second under load, and shrink the stacks that the next call grows again. This costs 10 MB and saves a
+	// third of the time (make bench).
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(300)
+	}
 	// What the environment says wins over the file.
 	if err := godotenv.Load(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		fmt.Fprintln(os.Stderr, "mcp-access-oauth: reading .env:", err)
