@@ -58,32 +58,47 @@ func (s target) load(b *testing.B, duration time.Duration) round {
 	return round{float64(done.Load()) / took.Seconds(), (cpuTime(b, s.pid) - before) / time.Duration(done.Load())}
 }
 
-// repeat speaks plain HTTP/1.1 on one connection: a client library would cost more than the server.
+// repeat sends the request on one connection until a point in time.
 func (s target) repeat(until time.Time) (count int64, err error) {
-	connection, err := net.Dial("tcp", s.address)
+	c, err := dial(s.address)
 	if err != nil {
 		return 0, err
 	}
-	defer connection.Close()
-	answers := bufio.NewReader(connection)
+	defer c.Close()
 	for time.Now().Before(until) {
-		if _, err := connection.Write(s.request); err != nil {
-			return count, err
-		}
-		response, err := http.ReadResponse(answers, nil)
+		status, body, err := c.exchange(s.request)
 		if err != nil {
 			return count, err
 		}
-		body, err := io.ReadAll(response.Body)
-		if err != nil {
-			return count, err
-		}
-		if response.StatusCode != http.StatusOK || !bytes.Contains(body, []byte(`"sum":42`)) {
-			return count, fmt.Errorf("%s: %s", response.Status, body)
+		if status != http.StatusOK || !bytes.Contains(body, []byte(`"sum":42`)) {
+			return count, fmt.Errorf("%d: %s", status, body)
 		}
 		count++
 	}
 	return count, nil
+}
+
+// connection speaks plain HTTP/1.1: a client library would cost more than the server.
+type connection struct {
+	net.Conn
+	answers *bufio.Reader
+}
+
+func dial(address string) (connection, error) {
+	c, err := net.Dial("tcp", address)
+	return connection{c, bufio.NewReader(c)}, err
+}
+
+func (c connection) exchange(request []byte) (status int, body []byte, err error) {
+	if _, err := c.Write(request); err != nil {
+		return 0, nil, err
+	}
+	response, err := http.ReadResponse(c.answers, nil)
+	if err != nil {
+		return 0, nil, err
+	}
+	body, err = io.ReadAll(response.Body)
+	return response.StatusCode, body, err
 }
 
 // cpuTime is what the process has used of both cores so far, as proc(5) counts it: in hundredths of a second.
