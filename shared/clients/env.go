@@ -8,7 +8,7 @@ import (
 	"mcp-access-oauth/shared/table"
 )
 
-// FromEnv is the Store that CLIENTS_FILE and ALLOW_LOOPBACK_DOCUMENTS describe, and the key sets for an Authenticator,
+// FromEnv is the Store that CLIENTS_FILE or CLIENTS and ALLOW_LOOPBACK_DOCUMENTS describe, and the key sets for an Authenticator,
 // both on one fetcher, which bounds what the process asks of other sites.
 func FromEnv(env config.Env, t table.Table, nativeSchemes []string, now func() time.Time) (*Store, *KeySets, error) {
 	settings, err := config.LoadClients(env)
@@ -17,9 +17,14 @@ func FromEnv(env config.Env, t table.Table, nativeSchemes []string, now func() t
 	}
 	fetcher := NewFetcher(&safehttp.Client{AllowLoopback: settings.AllowLoopbackDocuments})
 	s := &Store{Table: t, Now: now, Documents: NewDocuments(fetcher, nativeSchemes, now)}
-	if settings.File != "" {
+	switch {
+	case settings.File != "":
 		if s.PreRegistered, err = LoadFile(settings.File, nativeSchemes, fetcher.CheckURL); err != nil {
 			return nil, nil, &config.Error{Variable: "CLIENTS_FILE", Problem: err.Error()}
+		}
+	case settings.List != "":
+		if s.PreRegistered, err = parseFile([]byte(settings.List), nativeSchemes, fetcher.CheckURL); err != nil {
+			return nil, nil, &config.Error{Variable: "CLIENTS", Problem: err.Error()}
 		}
 	}
 	return s, NewKeySets(fetcher, now), nil

@@ -109,3 +109,42 @@ func TestPreRegisteredWinsOverTheTable(t *testing.T) {
 	_, err = h.store.Lookup(t.Context(), "ci-bot")
 	wantError(t, err, oauth.InvalidClient, http.StatusUnauthorized)
 }
+
+func TestFromEnv(t *testing.T) {
+	list := `{"clients":[{"client_id":"desktop","token_endpoint_auth_method":"none","redirect_uris":["http://localhost/cb"]}]}`
+	path := filepath.Join(t.TempDir(), "clients.json")
+	if err := os.WriteFile(path, []byte(list), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h := newHouse(t)
+	for _, test := range []struct {
+		variable, value string
+		err             string
+	}{
+		{variable: "CLIENTS_FILE", value: path},
+		{variable: "CLIENTS", value: list},
+		{variable: "CLIENTS_FILE", value: path + ".missing", err: "CLIENTS_FILE reading"},
+		{variable: "CLIENTS", value: `{"clients":[{"client_id":"desktop"}]}`, err: `CLIENTS client 1 ("desktop")`},
+	} {
+		env := func(name string) string {
+			if name == test.variable {
+				return test.value
+			}
+			return ""
+		}
+		store, _, err := FromEnv(env, h.table, nativeSchemes, h.Now)
+		if test.err != "" {
+			if err == nil || !strings.HasPrefix(err.Error(), test.err) {
+				t.Errorf("%s: err = %v, want %s", test.variable, err, test.err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", test.variable, err)
+			continue
+		}
+		if c, err := store.Lookup(t.Context(), "desktop"); err != nil || c.Kind != PreRegistered {
+			t.Errorf("%s: %+v, %v", test.variable, c, err)
+		}
+	}
+}

@@ -8,8 +8,9 @@ import (
 
 // Clients are the settings of client registration and metadata documents.
 type Clients struct {
-	// File names the operator's clients; empty: none.
-	File string
+	// File names the file of the operator's clients, and List is what such a file would say, for functions on Lambda, which
+	// have no file of their own. One of the two, or neither.
+	File, List string
 	// AllowLoopbackDocuments admits client metadata documents of this machine, http included, for development.
 	AllowLoopbackDocuments bool
 	// RegistrationsPerMinute bounds new registrations over the whole service.
@@ -21,9 +22,12 @@ const (
 	maxRegistrationsPerMinute     = 100_000
 )
 
-// LoadClients reads CLIENTS_FILE, ALLOW_LOOPBACK_DOCUMENTS and REGISTRATIONS_PER_MINUTE.
+// LoadClients reads CLIENTS_FILE, CLIENTS, ALLOW_LOOPBACK_DOCUMENTS and REGISTRATIONS_PER_MINUTE.
 func LoadClients(env Env) (Clients, error) {
-	c := Clients{File: env("CLIENTS_FILE"), RegistrationsPerMinute: defaultRegistrationsPerMinute}
+	c := Clients{File: env("CLIENTS_FILE"), List: env("CLIENTS"), RegistrationsPerMinute: defaultRegistrationsPerMinute}
+	if c.File != "" && c.List != "" {
+		return Clients{}, &Error{"CLIENTS", "and CLIENTS_FILE are both set; keep one"}
+	}
 	switch strings.ToLower(env("ALLOW_LOOPBACK_DOCUMENTS")) {
 	case "", "false", "0", "no":
 	case "true", "1", "yes":

@@ -15,6 +15,8 @@ func TestLoadClients(t *testing.T) {
 		{name: "defaults", want: Clients{RegistrationsPerMinute: 60}},
 		{name: "all", env: map[string]string{"CLIENTS_FILE": "c.json", "ALLOW_LOOPBACK_DOCUMENTS": "true", "ISSUER": "http://localhost:8788", "REGISTRATIONS_PER_MINUTE": "5"},
 			want: Clients{File: "c.json", AllowLoopbackDocuments: true, RegistrationsPerMinute: 5}},
+		{name: "clients without a file", env: map[string]string{"CLIENTS": `{"clients":[]}`}, want: Clients{List: `{"clients":[]}`, RegistrationsPerMinute: 60}},
+		{name: "clients twice", env: map[string]string{"CLIENTS": `{"clients":[]}`, "CLIENTS_FILE": "c.json"}, err: "CLIENTS"},
 		{name: "loopback documents in production", env: map[string]string{"ALLOW_LOOPBACK_DOCUMENTS": "true", "ISSUER": "https://login.example.com"}, err: "ALLOW_LOOPBACK_DOCUMENTS"},
 		{name: "neither true nor false", env: map[string]string{"ALLOW_LOOPBACK_DOCUMENTS": "maybe"}, err: "ALLOW_LOOPBACK_DOCUMENTS"},
 		{name: "no registrations", env: map[string]string{"REGISTRATIONS_PER_MINUTE": "0"}, err: "REGISTRATIONS_PER_MINUTE"},

@@ -17,6 +17,7 @@ var deployed = map[string]string{
 	"AccessIssuer":               "https://idp.example.com", "AccessClientId": "client",
 	"AccessClientSecretArn": "arn:aws:secretsmanager:us-east-1:111122223333:secret:s-AbCdEf",
 	"AllowedEmails":         "employee1@mycompany.com", "ToolPolicy": `{"generateImage": {"groups": ["designers"]}}`,
+	"Clients": `{"clients": []}`,
 }
 
 const (
@@ -64,6 +65,12 @@ func TestSettings(t *testing.T) {
 			if c, err := config.LoadClients(env); err != nil || c.RegistrationsPerMinute != 60 {
 				t.Errorf("register: %+v, %v", c, err)
 			}
+		}
+		// Whoever looks clients up knows those that the operator named; client metadata documents of this machine are for
+		// development.
+		looksUp := slices.Contains([]string{"authorize", "callback", "token"}, folder)
+		if c, err := config.LoadClients(env); err != nil || (c.List == deployed["Clients"]) != looksUp || variables["ALLOW_LOOPBACK_DOCUMENTS"] != "" {
+			t.Errorf("%s: %+v, %v", folder, c, err)
 		}
 		access, named, err := config.LoadAccess(env)
 		asks := slices.Contains([]string{"authorize", "callback", "token"}, folder)
