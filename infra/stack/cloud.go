@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -70,6 +71,7 @@ func startCloud(ctx context.Context, s settings, log io.Writer) (_ *cloud, err e
 			"AWS::Partition": "aws", "AWS::AccountId": "000000000000",
 		},
 	}
+	maps.Copy(c.parameters, s.parameters)
 	defer func() {
 		if err != nil {
 			c.close()
@@ -122,6 +124,9 @@ func startCloud(ctx context.Context, s settings, log io.Writer) (_ *cloud, err e
 		"AWS_ENDPOINT_URL_DYNAMODB": dynamoURL, "AWS_ENDPOINT_URL_KMS": awsURL, "AWS_ENDPOINT_URL_SECRETS_MANAGER": awsURL,
 		"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": awsURL,
 	}
+	if s.loopbackDocuments != "" {
+		c.overrides["ALLOW_LOOPBACK_DOCUMENTS"] = s.loopbackDocuments
+	}
 	return c, nil
 }
 
@@ -165,6 +170,7 @@ func (c *cloud) environment(f function) []string {
 		"AWS_REGION": region, "AWS_ACCESS_KEY_ID": f.folder, "AWS_SECRET_ACCESS_KEY": "local",
 		"AWS_LAMBDA_FUNCTION_NAME": f.folder, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512", "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
 		"_HANDLER": "bootstrap", "TZ": ":UTC", "PATH": os.Getenv("PATH"),
+		"SSL_CERT_FILE": os.Getenv("SSL_CERT_FILE"), // certificates that Go trusts instead of this machine's
 	}
 	for name, value := range f.environment {
 		if override, ok := c.overrides[name]; ok {

@@ -39,6 +39,17 @@ type settings struct {
 	dist      string // DIST: the built functions
 	template  string // TEMPLATE
 	data      string // DATA_DIR; empty keeps nothing
+	// parameters are those of the template that the environment sets.
+	parameters map[string]string
+	// loopbackDocuments is ALLOW_LOOPBACK_DOCUMENTS, which no deployment has.
+	loopbackDocuments string
+}
+
+// parameters of the template by the names that their values have for `make run`, and in the functions' environments.
+var parameters = map[string]string{
+	"ALLOWED_EMAILS": "AllowedEmails", "TOOL_POLICY": "ToolPolicy", "ALLOWED_ORIGINS": "AllowedOrigins",
+	"NATIVE_SCHEMES": "NativeSchemes", "CLIENTS": "Clients", "REGISTRATIONS_PER_MINUTE": "RegistrationsPerMinute",
+	"ACCESS_SCOPES": "AccessScopes",
 }
 
 func readSettings(env func(string) string) (settings, error) {
@@ -58,6 +69,12 @@ func readSettings(env func(string) string) (settings, error) {
 			return settings{}, fmt.Errorf("%s must be a number from %d to %d", number.name, number.min, number.most)
 		}
 		*number.value = n
+	}
+	s.parameters, s.loopbackDocuments = map[string]string{}, env("ALLOW_LOOPBACK_DOCUMENTS")
+	for variable, parameter := range parameters {
+		if value := env(variable); value != "" {
+			s.parameters[parameter] = value
+		}
 	}
 	dist, err := filepath.Abs(s.dist)
 	s.dist = dist

@@ -98,7 +98,7 @@ type Access struct {
 	RequireEmailVerified                        bool
 }
 
-// LoadAccess reads the ACCESS_* variables. ok is false when none is set, which only `make run` accepts.
+// LoadAccess reads the ACCESS_* variables. ok is false when none of them names a provider, which only `make run` accepts.
 func LoadAccess(env Env) (a Access, ok bool, err error) {
 	a = Access{
 		Issuer:           env("ACCESS_ISSUER"),
@@ -128,7 +128,7 @@ func LoadAccess(env Env) (a Access, ok bool, err error) {
 		}
 	}
 	if a.Issuer == "" && a.AuthorizationURL == "" && a.TokenURL == "" && a.JWKSURL == "" && a.ClientID == "" && a.ClientSecret == "" && a.ClientSecretARN == "" {
-		return Access{}, false, nil
+		return a, false, nil // the rest holds for the demo identity provider too
 	}
 	if a.ClientID == "" {
 		return Access{}, true, &Error{"ACCESS_CLIENT_ID", "is empty; it is the client id that your identity provider gave this server"}

@@ -51,6 +51,9 @@ func TestLoadAccess(t *testing.T) {
 	if _, ok, err := LoadAccess(env()); ok || err != nil {
 		t.Errorf("nothing set: ok %v, error %v", ok, err)
 	}
+	if a, ok, err := LoadAccess(env("ACCESS_SCOPES", "openid", "ACCESS_GROUPS_CLAIM", "roles")); ok || err != nil || len(a.Scopes) != 1 || a.GroupsClaim != "roles" {
+		t.Errorf("no provider named: %+v, ok %v, error %v", a, ok, err)
+	}
 	a, ok, err := LoadAccess(env("ACCESS_ISSUER", "https://idp.example.com", "ACCESS_CLIENT_ID", "id", "ACCESS_SCOPES", "openid email", "ACCESS_REQUIRE_EMAIL_VERIFIED", "true"))
 	if err != nil || !ok || a.GroupsClaim != "groups" || len(a.Scopes) != 2 || !a.RequireEmailVerified {
 		t.Errorf("settings %+v, %v, %v", a, ok, err)
