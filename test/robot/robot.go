@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -104,7 +105,7 @@ func (b *Browser) visit(ctx context.Context, address, redirectURI string) (Page,
 				return Page{}, fmt.Errorf("following Location: %w", err)
 			}
 			next.Header.Set("Sec-Fetch-Site", "cross-site")
-		} else if next, err = b.press(ctx, page); err != nil {
+		} else if next, err = press(ctx, page, b.presses, nil); err != nil {
 			return Page{}, err
 		}
 		if next == nil {
@@ -133,8 +134,9 @@ func (b *Browser) load(request *http.Request) (Page, error) {
 	return Page{URL: request.URL, Status: response.StatusCode, Header: response.Header, Body: string(body)}, nil
 }
 
-// press submits the form of the first button that the person wants to press; nil when there is none.
-func (b *Browser) press(ctx context.Context, page Page) (*http.Request, error) {
+// press submits the form of the first button that has one of these labels or values; nil when there is none. added are
+// fields that the page does not have, or not with these values.
+func press(ctx context.Context, page Page, buttons []string, added url.Values) (*http.Request, error) {
 	if !strings.HasPrefix(page.Header.Get("Content-Type"), "text/html") {
 		return nil, nil
 	}
@@ -151,7 +153,7 @@ func (b *Browser) press(ctx context.Context, page Page) (*http.Request, error) {
 		for node := range form.Descendants() {
 			switch {
 			case submits(node):
-				if pressed == nil && b.wants(node) {
+				if pressed == nil && named(node, buttons) {
 					pressed = node
 				}
 			case node.Type == html.ElementNode && node.Data == "input" && attribute(node, "name") != "":
@@ -168,6 +170,7 @@ func (b *Browser) press(ctx context.Context, page Page) (*http.Request, error) {
 		if name := attribute(pressed, "name"); name != "" {
 			fields.Add(name, attribute(pressed, "value"))
 		}
+		maps.Copy(fields, added)
 		return submit(ctx, page, form, fields)
 	}
 	return nil, nil
@@ -203,14 +206,14 @@ func submits(node *html.Node) bool {
 	return node.Data == "button" && (kind == "" || kind == "submit") || node.Data == "input" && kind == "submit"
 }
 
-func (b *Browser) wants(button *html.Node) bool {
+func named(button *html.Node, names []string) bool {
 	var label strings.Builder
 	for node := range button.Descendants() {
 		if node.Type == html.TextNode {
 			label.WriteString(node.Data)
 		}
 	}
-	return slices.ContainsFunc(b.presses, func(wanted string) bool {
+	return slices.ContainsFunc(names, func(wanted string) bool {
 		return strings.EqualFold(strings.TrimSpace(label.String()), wanted) || attribute(button, "value") == wanted
 	})
 }
