@@ -75,30 +75,46 @@ func chosen(t testing.TB) target {
 // environment. At the test's end it is stopped, its log shown if the test failed, and searched for secrets.
 func Start(t testing.TB, env ...string) *Deployment {
 	t.Helper()
-	target := chosen(t)
-	dir := t.TempDir()
-	d := &Deployment{Dir: filepath.Join(dir, "data"), log: filepath.Join(dir, "log"), program: build(t, target), env: env}
+	d := prepare(t, t.TempDir(), env)
 	t.Cleanup(func() {
-		d.Stop(t)
+		d.end(t)
 		if t.Failed() {
 			t.Logf("the server's log:\n%s", d.Log())
 		}
-		if secret := secrets.FindString(d.Log()); secret != "" {
-			t.Errorf("H05: the server's log holds a code or token: %.12s...", secret)
-		}
 	})
+	d.open(t)
+	return d
+}
+
+func prepare(t testing.TB, dir string, env []string) *Deployment {
+	t.Helper()
+	return &Deployment{Dir: filepath.Join(dir, "data"), log: filepath.Join(dir, "log"), program: build(t, chosen(t)), env: env}
+}
+
+// end stops the server and searches its log for secrets.
+func (d *Deployment) end(t testing.TB) {
+	t.Helper()
+	d.Stop(t)
+	if secret := secrets.FindString(d.Log()); secret != "" {
+		t.Errorf("H05: the server's log holds a code or token: %.12s...", secret)
+	}
+}
+
+// open starts the server on ports that are free.
+func (d *Deployment) open(t testing.TB) {
+	t.Helper()
+	target := chosen(t)
 	for range 3 {
 		d.port = freePorts(t)
 		d.Issuer = fmt.Sprintf("http://localhost:%d", d.port)
 		d.MCPURL = fmt.Sprintf("http://localhost:%d/mcp", d.port+target.mcpPort)
 		d.Demo = fmt.Sprintf("http://127.0.0.1:%d", d.port+2)
 		if d.start(t, target.patient) == nil {
-			return d
+			return
 		}
 		// Another process may have taken a port since we looked; the next try takes others.
 	}
 	t.Fatalf("the server does not start:\n%s", d.Log())
-	return nil
 }
 
 // A code or token as its bearer sends it: kind, grant id, secret.
@@ -165,7 +181,7 @@ type process struct {
 func (d *Deployment) start(t testing.TB, patient time.Duration) error {
 	t.Helper()
 	cmd := exec.Command(d.program)
-	cmd.Dir = t.TempDir() // a developer's .env is not the test's business
+	cmd.Dir = filepath.Dir(d.log) // a developer's .env is not the test's business
 	cmd.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "PORT=" + strconv.Itoa(d.port), "DATA_DIR=" + d.Dir,
 		"DIST=" + built.dist, "TEMPLATE=" + filepath.Join(npm.Root(t), "template.yaml"),
