@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -106,7 +107,7 @@ func startCloud(ctx context.Context, s settings, log io.Writer) (_ *cloud, err e
 	kms := kmstest.NewFrom(seal.DeriveKey(master, "stack kms"))
 	clientSecret := seal.DeriveKey(master, "stack client secret")
 	secret := hex.EncodeToString(clientSecret[:])
-	awsURL, err := c.listen("127.0.0.1:0", byTarget(c.permissions.guard(kms), c.permissions.guard(secretsManager(secretARN, secret))))
+	awsURL, err := c.listen("127.0.0.1:0", byTarget(c.permissions.guard(kms), c.permissions.guard(secretsManager(secretARN, cmp.Or(s.clientSecret, secret)))))
 	if err != nil {
 		return nil, err
 	}

@@ -41,6 +41,8 @@ type settings struct {
 	data      string // DATA_DIR; empty keeps nothing
 	// parameters are those of the template that the environment sets.
 	parameters map[string]string
+	// clientSecret is ACCESS_CLIENT_SECRET, what Secrets Manager holds; the demo identity provider knows one of its own.
+	clientSecret string
 	// loopbackDocuments is ALLOW_LOOPBACK_DOCUMENTS, which no deployment has.
 	loopbackDocuments string
 }
@@ -49,7 +51,7 @@ type settings struct {
 var parameters = map[string]string{
 	"ALLOWED_EMAILS": "AllowedEmails", "TOOL_POLICY": "ToolPolicy", "ALLOWED_ORIGINS": "AllowedOrigins",
 	"NATIVE_SCHEMES": "NativeSchemes", "CLIENTS": "Clients", "REGISTRATIONS_PER_MINUTE": "RegistrationsPerMinute",
-	"ACCESS_SCOPES": "AccessScopes",
+	"ACCESS_SCOPES": "AccessScopes", "ACCESS_ISSUER": "AccessIssuer", "ACCESS_CLIENT_ID": "AccessClientId",
 }
 
 func readSettings(env func(string) string) (settings, error) {
@@ -70,7 +72,8 @@ func readSettings(env func(string) string) (settings, error) {
 		}
 		*number.value = n
 	}
-	s.parameters, s.loopbackDocuments = map[string]string{}, env("ALLOW_LOOPBACK_DOCUMENTS")
+	s.clientSecret, s.loopbackDocuments = env("ACCESS_CLIENT_SECRET"), env("ALLOW_LOOPBACK_DOCUMENTS")
+	s.parameters = map[string]string{}
 	for variable, parameter := range parameters {
 		if value := env(variable); value != "" {
 			s.parameters[parameter] = value
