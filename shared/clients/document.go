@@ -48,6 +48,15 @@ func (d *Documents) fresh(id string, now time.Time) (Client, bool) {
 	return c, ok && now.Before(c.FreshUntil)
 }
 
+// kept notes that the table holds the copy of a remembered document.
+func (d *Documents) kept(c Client) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if remembered, ok := d.cached[c.ID]; ok && remembered.Fetched.Equal(c.Fetched) {
+		d.cached[c.ID] = c
+	}
+}
+
 // fetch reads the document anew. A wrong document is an *oauth.Error, invalid_client, that says what is wrong; it is
 // read again after backOff.
 func (d *Documents) fetch(ctx context.Context, id string) (Client, error) {

@@ -185,7 +185,7 @@ func extend(ctx context.Context, t table.Table, now func() time.Time, c Client, 
 }
 
 // keepDocument writes the document's copy if the table has none, or one that says something else. Whoever writes first
-// has written enough.
+// has written enough, and this process remembers that it is there.
 func (s *Store) keepDocument(ctx context.Context, c Client) error {
 	now, expires := s.Now(), c.Fetched.Add(maxDocumentLife)
 	live := now.Before(c.stored.expires)
@@ -199,13 +199,15 @@ func (s *Store) keepDocument(ctx context.Context, c Client) error {
 	item.Expires = expires
 	if live {
 		item.Version = c.stored.version
-		_, err = s.Table.Replace(ctx, item)
+		item.Version, err = s.Table.Replace(ctx, item)
 	} else {
-		_, err = s.Table.Create(ctx, item)
+		item.Version, err = s.Table.Create(ctx, item)
 	}
 	if err != nil && !errors.Is(err, table.ErrExists) && !errors.Is(err, table.ErrConflict) {
 		return fmt.Errorf("keeping client's document: %w", err)
 	}
+	c.stored = stored{version: item.Version, expires: expires, fingerprint: c.Fingerprint()}
+	s.Documents.kept(c)
 	return nil
 }
 
