@@ -25,7 +25,7 @@ func build(env func(string) string, log *slog.Logger) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	access, err := config.RequireAccess(env)
+	access, err := config.RequireAccessSecret(env)
 	if err != nil {
 		return nil, err
 	}

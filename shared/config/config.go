@@ -164,6 +164,15 @@ func RequireAccess(env Env) (Access, error) {
 	return a, err
 }
 
+// RequireAccessSecret is RequireAccess on AWS, for a function that asks the provider itself and so proves who asks.
+func RequireAccessSecret(env Env) (Access, error) {
+	a, err := RequireAccess(env)
+	if err == nil && a.ClientSecretARN == "" {
+		err = &Error{"ACCESS_CLIENT_SECRET_ARN", "is empty; on AWS it names the Secrets Manager secret that holds the client secret"}
+	}
+	return a, err
+}
+
 // Host names the provider to people: the host that they will sign in at.
 func (a Access) Host() string {
 	address := a.Issuer

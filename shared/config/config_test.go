@@ -75,3 +75,19 @@ func TestLoadAccess(t *testing.T) {
 		}
 	}
 }
+
+func TestRequireAccessSecret(t *testing.T) {
+	with := env("ACCESS_ISSUER", "https://idp.example.com", "ACCESS_CLIENT_ID", "id", "ACCESS_CLIENT_SECRET_ARN", "arn:x")
+	if a, err := RequireAccessSecret(with); err != nil || a.ClientSecretARN != "arn:x" {
+		t.Errorf("settings %+v, %v", a, err)
+	}
+	// The value itself in the environment of a function would stand in its configuration for many to read.
+	for variable, env := range map[string]Env{
+		"ACCESS_ISSUER":            env(),
+		"ACCESS_CLIENT_SECRET_ARN": env("ACCESS_ISSUER", "https://idp.example.com", "ACCESS_CLIENT_ID", "id", "ACCESS_CLIENT_SECRET", "s"),
+	} {
+		if _, err := RequireAccessSecret(env); err == nil || !strings.HasPrefix(err.Error(), variable+" ") {
+			t.Errorf("error %v, want one that begins with %s", err, variable)
+		}
+	}
+}
