@@ -3,6 +3,7 @@ package oauth
 import (
 	"encoding/json"
 	"net/http/httptest"
+	"slices"
 	"testing"
 )
 
@@ -42,6 +43,25 @@ func TestDiscovery(t *testing.T) {
 		var body map[string]any
 		if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil || body[c.member] != c.want {
 			t.Errorf("%s %s: %s is %v (%v), want %q", c.method, c.path, c.member, body[c.member], err, c.want)
+		}
+	}
+}
+
+// RFC 8414 section 2: where an endpoint's methods list private_key_jwt, its algorithms must be listed too, for none are
+// implied.
+func TestDiscovery_AssertionAlgorithms(t *testing.T) {
+	resource, _ := NewResource("https://mcp.example.com/mcp")
+	w := httptest.NewRecorder()
+	NewDiscovery("https://login.example.com", resource, nil).ServeHTTP(w, httptest.NewRequest("GET", PathServerMetadata, nil))
+	var document map[string]any
+	if err := json.Unmarshal(w.Body.Bytes(), &document); err != nil {
+		t.Fatal(err)
+	}
+	for _, endpoint := range []string{"token", "revocation", "introspection"} {
+		methods, _ := document[endpoint+"_endpoint_auth_methods_supported"].([]any)
+		algorithms, _ := document[endpoint+"_endpoint_auth_signing_alg_values_supported"].([]any)
+		if !slices.Contains(methods, any(AuthPrivateKeyJWT)) || len(algorithms) != len(AssertionAlgorithms) || slices.Contains(algorithms, any("none")) {
+			t.Errorf("%s endpoint: methods %v, algorithms %v", endpoint, methods, algorithms)
 		}
 	}
 }

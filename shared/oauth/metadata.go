@@ -38,25 +38,27 @@ var AssertionAlgorithms = []string{"RS256", "ES256", "EdDSA"}
 // ServerMetadata is the document of RFC 8414 section 2. The three members of OpenID Connect Discovery section 3 that
 // RFC 8414 lacks are sent at openid-configuration alone.
 type ServerMetadata struct {
-	Issuer                                     string   `json:"issuer"`
-	AuthorizationEndpoint                      string   `json:"authorization_endpoint"`
-	TokenEndpoint                              string   `json:"token_endpoint"`
-	RegistrationEndpoint                       string   `json:"registration_endpoint"`
-	RevocationEndpoint                         string   `json:"revocation_endpoint"`
-	IntrospectionEndpoint                      string   `json:"introspection_endpoint"`
-	ScopesSupported                            []string `json:"scopes_supported"`
-	ResponseTypesSupported                     []string `json:"response_types_supported"`
-	ResponseModesSupported                     []string `json:"response_modes_supported"`
-	GrantTypesSupported                        []string `json:"grant_types_supported"`
-	CodeChallengeMethodsSupported              []string `json:"code_challenge_methods_supported"`
-	TokenEndpointAuthMethodsSupported          []string `json:"token_endpoint_auth_methods_supported"`
-	TokenEndpointAuthSigningAlgValuesSupported []string `json:"token_endpoint_auth_signing_alg_values_supported"`
-	RevocationEndpointAuthMethodsSupported     []string `json:"revocation_endpoint_auth_methods_supported"`
-	IntrospectionEndpointAuthMethodsSupported  []string `json:"introspection_endpoint_auth_methods_supported"`
-	AuthorizationResponseIssParameterSupported bool     `json:"authorization_response_iss_parameter_supported"` // RFC 9207 section 3
-	ClientIDMetadataDocumentSupported          bool     `json:"client_id_metadata_document_supported"`
-	ProtectedResources                         []string `json:"protected_resources"` // RFC 9728 section 4
-	ServiceDocumentation                       string   `json:"service_documentation,omitempty"`
+	Issuer                                             string   `json:"issuer"`
+	AuthorizationEndpoint                              string   `json:"authorization_endpoint"`
+	TokenEndpoint                                      string   `json:"token_endpoint"`
+	RegistrationEndpoint                               string   `json:"registration_endpoint"`
+	RevocationEndpoint                                 string   `json:"revocation_endpoint"`
+	IntrospectionEndpoint                              string   `json:"introspection_endpoint"`
+	ScopesSupported                                    []string `json:"scopes_supported"`
+	ResponseTypesSupported                             []string `json:"response_types_supported"`
+	ResponseModesSupported                             []string `json:"response_modes_supported"`
+	GrantTypesSupported                                []string `json:"grant_types_supported"`
+	CodeChallengeMethodsSupported                      []string `json:"code_challenge_methods_supported"`
+	TokenEndpointAuthMethodsSupported                  []string `json:"token_endpoint_auth_methods_supported"`
+	TokenEndpointAuthSigningAlgValuesSupported         []string `json:"token_endpoint_auth_signing_alg_values_supported"`
+	RevocationEndpointAuthMethodsSupported             []string `json:"revocation_endpoint_auth_methods_supported"`
+	RevocationEndpointAuthSigningAlgValuesSupported    []string `json:"revocation_endpoint_auth_signing_alg_values_supported"`
+	IntrospectionEndpointAuthMethodsSupported          []string `json:"introspection_endpoint_auth_methods_supported"`
+	IntrospectionEndpointAuthSigningAlgValuesSupported []string `json:"introspection_endpoint_auth_signing_alg_values_supported"`
+	AuthorizationResponseIssParameterSupported         bool     `json:"authorization_response_iss_parameter_supported"` // RFC 9207 section 3
+	ClientIDMetadataDocumentSupported                  bool     `json:"client_id_metadata_document_supported"`
+	ProtectedResources                                 []string `json:"protected_resources"` // RFC 9728 section 4
+	ServiceDocumentation                               string   `json:"service_documentation,omitempty"`
 
 	JWKSURI                          string   `json:"jwks_uri,omitempty"`
 	SubjectTypesSupported            []string `json:"subject_types_supported,omitempty"`
@@ -68,24 +70,26 @@ func NewServerMetadata(issuer string, resource Resource, toolScopes []string) Se
 	confidential := []string{AuthSecretBasic, AuthSecretPost, AuthPrivateKeyJWT}
 	all := append([]string{AuthNone}, confidential...)
 	return ServerMetadata{
-		Issuer:                                     issuer,
-		AuthorizationEndpoint:                      issuer + PathAuthorize,
-		TokenEndpoint:                              issuer + PathToken,
-		RegistrationEndpoint:                       issuer + PathRegister,
-		RevocationEndpoint:                         issuer + PathRevoke,
-		IntrospectionEndpoint:                      issuer + PathIntrospect,
-		ScopesSupported:                            SupportedScopes(toolScopes),
-		ResponseTypesSupported:                     []string{"code"},
-		ResponseModesSupported:                     []string{"query"},
-		GrantTypesSupported:                        []string{GrantAuthorizationCode, GrantRefreshToken, GrantClientCredentials},
-		CodeChallengeMethodsSupported:              []string{MethodS256},
-		TokenEndpointAuthMethodsSupported:          all,
-		TokenEndpointAuthSigningAlgValuesSupported: AssertionAlgorithms,
-		RevocationEndpointAuthMethodsSupported:     all,
-		IntrospectionEndpointAuthMethodsSupported:  confidential,
-		AuthorizationResponseIssParameterSupported: true,
-		ClientIDMetadataDocumentSupported:          true,
-		ProtectedResources:                         []string{resource.String()},
+		Issuer:                                             issuer,
+		AuthorizationEndpoint:                              issuer + PathAuthorize,
+		TokenEndpoint:                                      issuer + PathToken,
+		RegistrationEndpoint:                               issuer + PathRegister,
+		RevocationEndpoint:                                 issuer + PathRevoke,
+		IntrospectionEndpoint:                              issuer + PathIntrospect,
+		ScopesSupported:                                    SupportedScopes(toolScopes),
+		ResponseTypesSupported:                             []string{"code"},
+		ResponseModesSupported:                             []string{"query"},
+		GrantTypesSupported:                                []string{GrantAuthorizationCode, GrantRefreshToken, GrantClientCredentials},
+		CodeChallengeMethodsSupported:                      []string{MethodS256},
+		TokenEndpointAuthMethodsSupported:                  all,
+		TokenEndpointAuthSigningAlgValuesSupported:         AssertionAlgorithms,
+		RevocationEndpointAuthMethodsSupported:             all,
+		RevocationEndpointAuthSigningAlgValuesSupported:    AssertionAlgorithms,
+		IntrospectionEndpointAuthMethodsSupported:          confidential,
+		IntrospectionEndpointAuthSigningAlgValuesSupported: AssertionAlgorithms,
+		AuthorizationResponseIssParameterSupported:         true,
+		ClientIDMetadataDocumentSupported:                  true,
+		ProtectedResources:                                 []string{resource.String()},
 	}
 }
 
