@@ -313,6 +313,21 @@ func TestJWKSURI(t *testing.T) {
 		c := h.keyed(t, `"jwks_uri":"https://example.com/private"`)
 		wantError(t, h.present(t, c, h.sign(t, jose.ES256, second, c.ID, nil, nil)), oauth.InvalidClient, http.StatusUnauthorized)
 	})
+	t.Run("F06 a wrong set is read again after a pause alone", func(t *testing.T) {
+		h.site.serve("/wrong", `{"keys":"none"}`, "")
+		c := h.keyed(t, `"jwks_uri":"https://example.com/wrong"`)
+		for range 5 {
+			wantError(t, h.present(t, c, h.sign(t, jose.ES256, second, c.ID, nil, nil)), oauth.InvalidClient, http.StatusUnauthorized)
+		}
+		if n := h.site.count("/wrong"); n != 1 {
+			t.Errorf("%d fetches, want one and a pause", n)
+		}
+		h.advance(backOff)
+		h.site.serve("/wrong", jwks(t, public("x", second)), "")
+		if err := h.present(t, c, h.sign(t, jose.ES256, second, c.ID, nil, nil)); err != nil {
+			t.Errorf("after the pause: %v", err)
+		}
+	})
 }
 
 func TestKeySets(t *testing.T) {

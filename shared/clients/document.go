@@ -70,7 +70,7 @@ func (d *Documents) fetch(ctx context.Context, id string) (Client, error) {
 	if ok && now.Before(wrong.until) {
 		return Client{}, wrong.err
 	}
-	document, err := d.fetcher.get(ctx, id, "the client's metadata document", maxDocumentBytes, now)
+	document, err := d.fetcher.get(ctx, id, "the client's metadata document", maxDocumentBytes, d.now)
 	if err != nil {
 		return Client{}, err
 	}
@@ -84,7 +84,7 @@ func (d *Documents) fetch(ctx context.Context, id string) (Client, error) {
 			Status:      http.StatusUnauthorized,
 		}
 		delete(d.cached, id)
-		remember(d.wrong, id, failure{err, now.Add(backOff)}, func(old failure) bool { return !now.Before(old.until) })
+		rememberFailure(d.wrong, id, err, d.now())
 		return Client{}, err
 	}
 	c.Fetched = now

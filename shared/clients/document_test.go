@@ -213,6 +213,19 @@ func TestF06_FetchFailures(t *testing.T) {
 			h.advance(2 * minDocumentLife)
 		})
 	}
+	t.Run("a fetch as long as the pause", func(t *testing.T) {
+		h.site.handle("/slow.json", func(w http.ResponseWriter, _ *http.Request) {
+			h.advance(safehttp.Timeout) // the clock of the server that waits
+			w.WriteHeader(http.StatusBadGateway)
+		})
+		for range 2 {
+			_, err := h.store.Lookup(t.Context(), "https://example.com/slow.json")
+			wantError(t, err, oauth.TemporarilyUnavailable, http.StatusServiceUnavailable)
+		}
+		if n := h.site.count("/slow.json"); n != 1 {
+			t.Errorf("%d fetches, want one and a pause", n)
+		}
+	})
 	t.Run("an unknown name", func(t *testing.T) {
 		_, err := h.store.Lookup(t.Context(), "https://nowhere.example/c")
 		wantError(t, err, oauth.TemporarilyUnavailable, http.StatusServiceUnavailable)

@@ -63,14 +63,15 @@ func NewFetcher(client *safehttp.Client) *Fetcher {
 }
 
 // get fetches a URL, or joins a fetch of it that is under way. The error is an *oauth.Error: invalid_client for what can
-// never be fetched, and else temporarily_unavailable around ErrUnavailable. An error is remembered for backOff.
-func (f *Fetcher) get(ctx context.Context, rawURL, what string, limit int64, now time.Time) (safehttp.Document, error) {
+// never be fetched, and else temporarily_unavailable around ErrUnavailable. An error is remembered for backOff, from when it
+// came: a fetch may last as long as the pause.
+func (f *Fetcher) get(ctx context.Context, rawURL, what string, limit int64, now func() time.Time) (safehttp.Document, error) {
 	u, err := f.client.ParseURL(rawURL)
 	if err != nil {
 		return safehttp.Document{}, fetchError(what, err)
 	}
 	f.mu.Lock()
-	if failed, ok := f.failed[rawURL]; ok && now.Before(failed.until) {
+	if failed, ok := f.failed[rawURL]; ok && now().Before(failed.until) {
 		f.mu.Unlock()
 		return safehttp.Document{}, failed.err
 	}
@@ -90,7 +91,7 @@ func (f *Fetcher) get(ctx context.Context, rawURL, what string, limit int64, now
 	}
 }
 
-func (f *Fetcher) run(ctx context.Context, u *url.URL, rawURL, what string, limit int64, now time.Time, running *flight) {
+func (f *Fetcher) run(ctx context.Context, u *url.URL, rawURL, what string, limit int64, now func() time.Time, running *flight) {
 	ctx, cancel := context.WithTimeout(ctx, safehttp.Timeout) // waiting for a turn included
 	defer cancel()
 	release, err := f.acquire(ctx, u.Host)
@@ -101,7 +102,7 @@ func (f *Fetcher) run(ctx context.Context, u *url.URL, rawURL, what string, limi
 	f.mu.Lock()
 	if err != nil {
 		running.err = fetchError(what, err)
-		remember(f.failed, rawURL, failure{running.err, now.Add(backOff)}, func(old failure) bool { return !now.Before(old.until) })
+		rememberFailure(f.failed, rawURL, running.err, now())
 	}
 	delete(f.flights, rawURL)
 	f.mu.Unlock()
@@ -199,4 +200,9 @@ func remember[V any](m map[string]V, key string, value V, over func(V) bool) {
 		}
 	}
 	m[key] = value
+}
+
+// rememberFailure keeps err for backOff.
+func rememberFailure(m map[string]failure, key string, err error, now time.Time) {
+	remember(m, key, failure{err, now.Add(backOff)}, func(old failure) bool { return !now.Before(old.until) })
 }

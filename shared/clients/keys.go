@@ -89,6 +89,7 @@ type KeySets struct {
 
 	mu     sync.Mutex
 	cached map[string]keySet
+	wrong  map[string]failure
 }
 
 type keySet struct {
@@ -99,20 +100,24 @@ type keySet struct {
 
 // NewKeySets returns KeySets over fetcher.
 func NewKeySets(fetcher *Fetcher, now func() time.Time) *KeySets {
-	return &KeySets{fetcher: fetcher, now: now, cached: make(map[string]keySet)}
+	return &KeySets{fetcher: fetcher, now: now, cached: make(map[string]keySet), wrong: make(map[string]failure)}
 }
 
 // get is the key set at uri. refetch reads it anew although it is fresh, at most once a minute. When the fetch fails for
-// a passing reason, keys no older than a day serve on.
+// a passing reason, keys no older than a day serve on. A set that is wrong is read again after backOff.
 func (s *KeySets) get(ctx context.Context, uri string, refetch bool) ([]jose.JSONWebKey, error) {
 	now := s.now()
 	s.mu.Lock()
 	known, ok := s.cached[uri]
+	wrong, refused := s.wrong[uri]
 	s.mu.Unlock()
 	if ok && (!refetch && now.Before(known.freshUntil) || refetch && now.Sub(known.fetched) < keyRefetch) {
 		return known.keys, nil
 	}
-	document, err := s.fetcher.get(ctx, uri, "the client's key set", maxKeySetBytes, now)
+	if refused && now.Before(wrong.until) {
+		return nil, wrong.err
+	}
+	document, err := s.fetcher.get(ctx, uri, "the client's key set", maxKeySetBytes, s.now)
 	if err != nil {
 		if ok && errors.Is(err, ErrUnavailable) && now.Sub(known.fetched) < maxDocumentLife {
 			return known.keys, nil
@@ -120,11 +125,13 @@ func (s *KeySets) get(ctx context.Context, uri string, refetch bool) ([]jose.JSO
 		return nil, err
 	}
 	keys, err := parseKeySet(document.Body)
-	if err != nil {
-		return nil, &oauth.Error{Code: oauth.InvalidClient, Description: "the client's key set " + err.Error(), Status: http.StatusUnauthorized}
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err != nil {
+		err = &oauth.Error{Code: oauth.InvalidClient, Description: "the client's key set " + err.Error(), Status: http.StatusUnauthorized}
+		rememberFailure(s.wrong, uri, err, s.now())
+		return nil, err
+	}
 	remember(s.cached, uri, keySet{keys, now, now.Add(lifetime(document))}, func(old keySet) bool { return !now.Before(old.freshUntil) })
 	return keys, nil
 }
