@@ -19,9 +19,6 @@ type Params struct{ values url.Values }
 // Get is the parameter's value; empty and absent are the same (RFC 6749 section 3.1).
 func (p Params) Get(name string) string { return p.values.Get(name) }
 
-// Has reports whether the parameter was sent, even empty.
-func (p Params) Has(name string) bool { return p.values.Has(name) }
-
 // Resources are the values of resource.
 func (p Params) Resources() []string { return p.values["resource"] }
 

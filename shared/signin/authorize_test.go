@@ -175,6 +175,14 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// RFC 6749 section 3.1: a parameter without a value counts as omitted.
+func TestEmptyParametersAreOmitted(t *testing.T) {
+	r := newRig(t)
+	for _, name := range []string{"request", "request_uri", "response_mode", "scope", "resource", "prompt", "max_age", "state"} {
+		wantPage(t, r.browser().get("/authorize?"+r.params(name, "").Encode()+"&"+name+"="), 200, "Approve")
+	}
+}
+
 func TestA09_ResourceSpellings(t *testing.T) {
 	r := newRig(t)
 	for _, resource := range []string{"", "https://mcp.example.com", "https://mcp.example.com/", "HTTPS://MCP.example.com/mcp/", "https://mcp.example.com:443/sse"} {

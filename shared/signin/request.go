@@ -69,9 +69,9 @@ func check(p oauth.Params, c clients.Client, t terms) (request, *refusal) {
 	}
 	switch {
 	// OpenID Connect Core section 6: never fetched, never read.
-	case p.Has("request"):
+	case p.Get("request") != "":
 		return refuse(oauth.RequestNotSupported, "the request parameter is not supported")
-	case p.Has("request_uri"):
+	case p.Get("request_uri") != "":
 		return refuse(oauth.RequestURINotSupported, "the request_uri parameter is not supported")
 	case p.Get("response_type") == "":
 		return refuse(oauth.InvalidRequest, "response_type is missing")
