@@ -3,9 +3,12 @@ package policy
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/mail"
 	"slices"
 	"strings"
+
+	"mcp-access-oauth/shared/oauth"
 )
 
 // Access is what a tool's file declares about its audience. The zero value is the strict one, so that a tool whose
@@ -53,7 +56,7 @@ func New(allowedEmails, toolPolicy string) (Policy, error) {
 	if err := decoder.Decode(&p.tools); err != nil {
 		return Policy{}, fmt.Errorf("TOOL_POLICY: want a JSON object such as {\"generateImage\": {\"groups\": [\"designers\"]}}: %w", err)
 	}
-	if decoder.More() {
+	if _, err := decoder.Token(); err != io.EOF {
 		return Policy{}, fmt.Errorf("TOOL_POLICY: text after the JSON object")
 	}
 	for name, rule := range p.tools {
@@ -166,8 +169,12 @@ func (r *Rule) normalise() error {
 	if slices.Contains(r.Groups, "") {
 		return fmt.Errorf("a group name is empty")
 	}
-	if strings.ContainsAny(r.Scope, " \"\\") {
+	switch scopes, err := oauth.ParseScope(r.Scope); {
+	case r.Scope == "":
+	case err != nil || len(scopes) != 1 || scopes[0] != r.Scope:
 		return fmt.Errorf("scope %q is not a single scope (RFC 6749 section 3.3)", r.Scope)
+	case r.Scope == oauth.ScopeMCP || r.Scope == oauth.ScopeOfflineAccess:
+		return fmt.Errorf("scope %q is one that every client may have; choose a name of its own", r.Scope)
 	}
 	return nil
 }

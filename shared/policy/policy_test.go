@@ -81,7 +81,11 @@ func TestNewRefuses(t *testing.T) {
 		{"", `{"add": {"domains": ["a@b"]}}`, "TOOL_POLICY"},
 		{"", `{"add": {"groups": [""]}}`, "TOOL_POLICY"},
 		{"", `{"add": {"scope": "a b"}}`, "TOOL_POLICY"},
+		{"", `{"add": {"scope": "größe"}}`, "TOOL_POLICY"},
+		{"", `{"add": {"scope": "a\tb"}}`, "TOOL_POLICY"},
+		{"", `{"add": {"scope": "offline_access"}}`, "TOOL_POLICY"},
 		{"", `{} {}`, "TOOL_POLICY"},
+		{"", `{}}`, "TOOL_POLICY"},
 	} {
 		if _, err := New(c.emails, c.tools); err == nil || !strings.HasPrefix(err.Error(), c.names) {
 			t.Errorf("New(%q, %q): error %v, want one that names %s", c.emails, c.tools, err, c.names)
