@@ -169,6 +169,50 @@ func TestSession_Lease(t *testing.T) {
 	}
 }
 
+// A caller that has waited, and whose own write then comes so late that the next check is under way, has nothing to hand
+// out.
+func TestSession_WaitingTwiceIsNoAnswer(t *testing.T) {
+	f := newFixture(t)
+	first := f.signedIn("upstream-1")
+	change := func(to func(*upstreamState)) { // by another process
+		t.Helper()
+		item := f.item(first.RefreshToken)
+		g, err := Decode(*item)
+		if err != nil {
+			t.Fatal(err)
+		}
+		to(&g.Upstream)
+		next, err := g.item()
+		if err != nil {
+			t.Fatal(err)
+		}
+		next.Version = item.Version
+		if _, err := f.table.Table.Replace(t.Context(), next); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lease := func(u *upstreamState) { u.Lease, u.LeaseUntil = "other", at(f.clock.Now()).add(leaseLife) }
+	f.clock.advance(14 * time.Minute)
+	change(lease)
+	f.pause = func(context.Context, time.Duration) error {
+		change(func(u *upstreamState) { *u = upstreamState{Token: u.Token, Checked: at(f.clock.Now())} })
+		return nil
+	}
+	f.table.before = func(op string) error {
+		if op == "replace" {
+			f.table.before = nil
+			f.clock.advance(14 * time.Minute)
+			change(lease)
+		}
+		return nil
+	}
+	issued, err := f.refreshAsking(first.RefreshToken, (&provider{}).ask)
+	if err == nil {
+		t.Fatalf("answered with %+v", issued)
+	}
+	wantCode(t, err, oauth.TemporarilyUnavailable)
+}
+
 func TestSession_SurvivesALostWrite(t *testing.T) {
 	f := newFixture(t)
 	first := f.signedIn("upstream-1")

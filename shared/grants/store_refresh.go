@@ -30,6 +30,9 @@ func (s *Store) Refresh(ctx context.Context, item *table.Item, r RefreshRequest,
 	if err == nil && d.outcome == mustAsk {
 		d, err = s.ask(ctx, d, r, ask)
 	}
+	if err == nil && d.outcome == mustWait { // once more: its write came late, and the next check is under way
+		err = oauth.Unavailable(errors.New("awaiting the session's check: another one has begun"))
+	}
 	if err != nil {
 		return Issued{}, orRefuse(err, errRefreshToken)
 	}
