@@ -29,8 +29,9 @@ bench: ## Print what authentication costs: CPU and throughput of a call, refresh
 conformance: ## Run the official MCP conformance suite against the production stack
 	@go run ./test/run -suite conformance
 
-screenshots: ## Take pictures of the pages into docs/images
-	@SCREENSHOTS=$(CURDIR)/docs/images go run ./test/run -suite browser
+screenshots: ## Take pictures of every page into dist/screenshots, and renew those of the README
+	@SCREENSHOTS=$(CURDIR)/dist/screenshots go run ./test/run -suite browser
+	@cp dist/screenshots/consent-desktop-light.png dist/screenshots/client.png docs/images/
 
 # The functions are built as template.yaml has them built: static, stripped, without Lambda's RPC mode.
 FUNCTIONS := $(notdir $(wildcard functions/*))
