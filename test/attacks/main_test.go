@@ -8,7 +8,7 @@ import (
 )
 
 // server is the deployment that tests share. A test that stops it, or needs another identity provider, has its own.
-var server deployment.Shared
+var server = deployment.Shared{Env: []string{"REGISTRATIONS_PER_MINUTE=1000"}}
 
 func TestMain(m *testing.M) {
 	code := m.Run()
