@@ -21,7 +21,7 @@ func TestStart(t *testing.T) {
 	c.Start()
 	c.Refuses([][2]string{
 		{"ISSUER", ""}, {"MCP_URL", "https://mcp.example.com/elsewhere"}, {"ALLOWED_EMAILS", "everyone"}, {"TOOL_POLICY", "{"},
-		{"ALLOWED_ORIGINS", "*"}, {"TABLE_NAME", ""}, {"AWS_REGION", ""},
+		{"ALLOWED_ORIGINS", "*"}, {"TABLE_NAME", ""}, {"AWS_REGION", ""}, {"IMAGE_MODEL", "flux"}, {"IMAGE_REGION", "oregon"},
 	})
 }
 

@@ -25,6 +25,7 @@ import (
 	"mcp-access-oauth/shared/table/bolt"
 	"mcp-access-oauth/shared/tokens"
 	"mcp-access-oauth/shared/tools"
+	"mcp-access-oauth/shared/tools/bedrock"
 	"mcp-access-oauth/shared/upstream"
 )
 
@@ -107,9 +108,13 @@ func (v *service) functions(sealer *seal.Sealer, log *audit.Log) (map[string]htt
 		Authenticator: &clients.Authenticator{Table: v.store, Issuer: server.Issuer, KeySets: keySets, Now: time.Now},
 		ToolScopes:    server.Policy.Scopes(), Limiter: tokens.NewLimiter(), Now: time.Now,
 	}).Mount(tokenEndpoints)
+	painter, err := bedrock.FromEnv(v.settings.own)
+	if err != nil {
+		return nil, err
+	}
 	mcp, err := mcpserver.New(mcpserver.Config{
 		Issuer: server.Issuer, Resource: server.Resource, AllowedOrigins: server.AllowedOrigins, Policy: server.Policy,
-		Authenticate: granted.Authenticate, Tools: tools.All(tools.Deps{Now: time.Now}), State: &state.Store{Table: v.store, Now: time.Now}, Audit: log, Now: time.Now,
+		Authenticate: granted.Authenticate, Tools: tools.All(tools.Deps{Painter: painter, Now: time.Now}), State: &state.Store{Table: v.store, Now: time.Now}, Audit: log, Now: time.Now,
 	})
 	if err != nil {
 		return nil, err
