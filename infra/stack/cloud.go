@@ -26,6 +26,7 @@ import (
 	"mcp-access-oauth/shared/seal"
 	"mcp-access-oauth/shared/seal/kms/kmstest"
 	"mcp-access-oauth/shared/table/dynamo"
+	"mcp-access-oauth/shared/tools/bedrock/bedrocktest"
 	"mcp-access-oauth/test/dynalite"
 )
 
@@ -39,7 +40,8 @@ const (
 	demoAllowed = "employee1@mycompany.com,teammate1@mycompany.com"
 )
 
-// cloud is what stands around the functions: DynamoDB, KMS, Secrets Manager and the identity provider.
+// cloud is what stands around the functions: DynamoDB, KMS, Secrets Manager, Bedrock's image models and the identity
+// provider.
 type cloud struct {
 	parameters map[string]string
 	attributes map[string]string
@@ -107,7 +109,7 @@ func startCloud(ctx context.Context, s settings, log io.Writer) (_ *cloud, err e
 	kms := kmstest.NewFrom(seal.DeriveKey(master, "stack kms"))
 	clientSecret := seal.DeriveKey(master, "stack client secret")
 	secret := hex.EncodeToString(clientSecret[:])
-	awsURL, err := c.listen("127.0.0.1:0", byTarget(c.permissions.guard(kms), c.permissions.guard(secretsManager(secretARN, cmp.Or(s.clientSecret, secret)))))
+	awsURL, err := c.listen("127.0.0.1:0", c.permissions.guard(byTarget(kms, secretsManager(secretARN, cmp.Or(s.clientSecret, secret)), bedrocktest.New())))
 	if err != nil {
 		return nil, err
 	}
@@ -186,9 +188,14 @@ func (c *cloud) environment(f function) []string {
 	return list
 }
 
-// byTarget sends each call to the service that its X-Amz-Target names.
-func byTarget(kms, secrets http.Handler) http.Handler {
+// byTarget sends each call to the service that its X-Amz-Target names, and those of Bedrock, which have none, by their
+// path.
+func byTarget(kms, secrets, bedrock http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, ok := bedrocktest.ModelID(r.URL.Path); ok {
+			bedrock.ServeHTTP(w, r)
+			return
+		}
 		service, _, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
 		switch service {
 		case "TrentService":

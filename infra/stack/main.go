@@ -52,6 +52,7 @@ var parameters = map[string]string{
 	"ALLOWED_EMAILS": "AllowedEmails", "TOOL_POLICY": "ToolPolicy", "ALLOWED_ORIGINS": "AllowedOrigins",
 	"NATIVE_SCHEMES": "NativeSchemes", "CLIENTS": "Clients", "REGISTRATIONS_PER_MINUTE": "RegistrationsPerMinute",
 	"ACCESS_SCOPES": "AccessScopes", "ACCESS_ISSUER": "AccessIssuer", "ACCESS_CLIENT_ID": "AccessClientId",
+	"IMAGE_MODEL": "ImageModel", "IMAGE_REGION": "ImageRegion", // bedrock is a stand-in here too
 }
 
 func readSettings(env func(string) string) (settings, error) {

@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 
 	"go.yaml.in/yaml/v3"
+
+	"mcp-access-oauth/shared/tools/bedrock/bedrocktest"
 )
 
 // permissions decides the functions' calls of AWS as IAM would: by the policies of the roles in template.yaml, and for
@@ -80,7 +82,8 @@ func like(pattern, value string) bool {
 
 const maxCall = 17 << 20 // a BatchWriteItem may have 16 MB
 
-var credential = regexp.MustCompile(`Credential=([^/,\s]+)/`)
+// credential is the scope of a signature: access key and region.
+var credential = regexp.MustCompile(`Credential=([^/,\s]+)/[0-9]{8}/([a-z0-9-]+)/`)
 
 // guard lets through what the policies allow.
 func (p *permissions) guard(next http.Handler) http.Handler {
@@ -111,7 +114,7 @@ func refuse(w http.ResponseWriter, code, message string) {
 	_ = json.NewEncoder(w).Encode(map[string]string{"__type": code, "message": message})
 }
 
-// services are the X-Amz-Target prefixes of the services that stand here.
+// services are the X-Amz-Target prefixes of the services that stand here. Bedrock has none: its calls are known by path.
 var services = map[string]string{"DynamoDB_20120810": "dynamodb", "TrentService": "kms", "secretsmanager": "secretsmanager"}
 
 type key struct {
@@ -120,6 +123,9 @@ type key struct {
 
 func readCall(r *http.Request, body []byte) (call, error) {
 	named := credential.FindStringSubmatch(r.Header.Get("Authorization"))
+	if model, ok := bedrocktest.ModelID(r.URL.Path); ok && named != nil {
+		return call{function: named[1], action: "bedrock:InvokeModel", resource: "arn:aws:bedrock:" + named[2] + "::foundation-model/" + model}, nil
+	}
 	target, operation, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
 	service := services[target]
 	if named == nil || service == "" {

@@ -10,6 +10,9 @@ import (
 
 	"mcp-access-oauth/shared/seal/kms"
 	"mcp-access-oauth/shared/seal/kms/kmstest"
+	"mcp-access-oauth/shared/tools"
+	"mcp-access-oauth/shared/tools/bedrock"
+	"mcp-access-oauth/shared/tools/bedrock/bedrocktest"
 )
 
 func loadRoles(t *testing.T, parameters map[string]string) *policies {
@@ -112,14 +115,39 @@ func TestPermissions(t *testing.T) {
 
 // TestPermissions_Bedrock: the image models are open to mcp where the template's parameter chooses them, and only then.
 func TestPermissions_Bedrock(t *testing.T) {
-	const model = "arn:aws:bedrock:us-west-2::foundation-model/stability.stable-image-core-v1:1"
-	for imageModel, want := range map[string]bool{"preview": false, "bedrock": true} {
-		granted := loadRoles(t, map[string]string{"ImageModel": imageModel})
-		if got := granted.allowed(call{function: "mcp", action: "bedrock:InvokeModel", resource: model}); got != want {
-			t.Errorf("with ImageModel %s: %v", imageModel, got)
-		}
-		if granted.allowed(call{function: "token", action: "bedrock:InvokeModel", resource: model}) {
-			t.Error("token may call Bedrock")
-		}
+	p := &permissions{log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	aws := httptest.NewServer(p.guard(byTarget(nil, nil, bedrocktest.New())))
+	defer aws.Close()
+	for name, c := range map[string]struct {
+		parameters       map[string]string
+		function, region string
+		allowed          bool
+	}{
+		"bedrock":          {map[string]string{"ImageModel": "bedrock"}, "mcp", "us-west-2", true},
+		"another region":   {map[string]string{"ImageModel": "bedrock", "ImageRegion": "eu-central-1"}, "mcp", "eu-central-1", true},
+		"not its region":   {map[string]string{"ImageModel": "bedrock"}, "mcp", "us-east-1", false},
+		"preview":          {map[string]string{"ImageModel": "preview"}, "mcp", "us-west-2", false},
+		"another function": {map[string]string{"ImageModel": "bedrock"}, "token", "us-west-2", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p.granted.Store(loadRoles(t, c.parameters))
+			env := map[string]string{
+				"IMAGE_MODEL": "bedrock", "IMAGE_REGION": c.region, "AWS_ACCESS_KEY_ID": c.function, "AWS_SECRET_ACCESS_KEY": "local",
+				"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": aws.URL,
+			}
+			painter, err := bedrock.FromEnv(func(name string) string { return env[name] })
+			if err != nil {
+				t.Fatal(err)
+			}
+			for steps := tools.MinSteps; steps <= tools.MaxSteps; steps++ {
+				_, err := painter.Paint(t.Context(), tools.PaintRequest{Prompt: "fox", Steps: steps}, func(int) {})
+				if c.allowed && err != nil || !c.allowed && (err == nil || !strings.Contains(err.Error(), "not available")) {
+					t.Errorf("%d steps: %v", steps, err)
+				}
+			}
+		})
+	}
+	if p.granted.Load().allowed(call{function: "mcp", action: "bedrock:InvokeModel", resource: "arn:aws:bedrock:us-west-2::foundation-model/stability.sd3-large-v1:0"}) {
+		t.Error("mcp may call a model that no number of steps chooses")
 	}
 }
