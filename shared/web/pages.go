@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -19,7 +20,21 @@ var (
 )
 
 func parse(name string) *template.Template {
-	return template.Must(template.New("layout.html").ParseFS(files, "pages/layout.html", "pages/"+name))
+	functions := template.FuncMap{"labels": labels}
+	return template.Must(template.New("layout.html").Funcs(functions).ParseFS(files, "pages/layout.html", "pages/"+name))
+}
+
+// labels splits a host name or an address behind its dots and slashes, where a narrow page may break it: the names that
+// AWS gives are longer than a line.
+func labels(address string) []string {
+	var out []string
+	for {
+		i := strings.IndexAny(address, "./") + 1
+		if i == 0 {
+			return append(out, address)
+		}
+		out, address = append(out, address[:i]), address[i:]
+	}
 }
 
 // Consent is what a person is asked. Texts that come from the client have been through DisplayText.

@@ -149,6 +149,25 @@ func TestB10_WhoAsksAndWhereAccessGoes(t *testing.T) {
 	}
 }
 
+func TestConsentWords(t *testing.T) {
+	page := body(t, consentOf(Consent{
+		ServerHost: "abc123.lambda-url.eu-central-1.on.aws", Server: "https://abc123.lambda-url.eu-central-1.on.aws/mcp",
+		Asks: []Ask{{ToolUse: true}, {ToolUse: true, Tools: []string{"add"}}, {ToolUse: true, Tools: []string{"add", "generateImage"}}},
+	}))
+	for _, want := range []string{
+		// A long name breaks where its parts end, and reads the same.
+		`>abc123.<wbr>lambda-url.<wbr>eu-central-1.<wbr>on.<wbr>aws<wbr><`,
+		`>https:/<wbr>/<wbr>abc123.<wbr>`,
+		"<span>Only the tools that you may use yourself, and nothing else of yours.</span>",
+		"<span><code>add</code>, as far as you may use it yourself, and nothing else of yours.</span>",
+		"<span><code>add</code>, <code>generateImage</code>, as far as you may use them yourself, and nothing else of yours.</span>",
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page lacks %s", want)
+		}
+	}
+}
+
 func TestWriteProblem(t *testing.T) {
 	resp := problemOf(Problem{Status: 503, Title: "Later", LinkURL: "cursor://a/b?error=x&state=y", LinkText: "Return", RetryAfter: 1500 * time.Millisecond, RequestID: "id-1"})
 	page := body(t, resp)
