@@ -24,10 +24,11 @@ var (
 // The refusals of the token endpoint (RFC 6749 section 5.2). They tell a developer what to look at, and an attacker
 // nothing that he did not send.
 var (
-	errCode         = oauth.NewError(oauth.InvalidGrant, "the code is unknown, expired or already used")
-	errOtherClient  = oauth.NewError(oauth.InvalidGrant, "it was issued to another client")
-	errRedirectURI  = oauth.NewError(oauth.InvalidGrant, "redirect_uri is not that of the authorization request")
-	errVerifier     = oauth.NewError(oauth.InvalidGrant, "code_verifier is missing or does not match the code_challenge")
-	errRefreshToken = oauth.NewError(oauth.InvalidGrant, "the refresh token is unknown, expired or revoked")
-	errSessionEnded = oauth.NewError(oauth.InvalidGrant, "the identity provider ended the session; sign in again")
+	errCode          = oauth.NewError(oauth.InvalidGrant, "the code is unknown, expired or already used")
+	errOtherClient   = oauth.NewError(oauth.InvalidGrant, "it was issued to another client")
+	errRedirectURI   = oauth.NewError(oauth.InvalidGrant, "redirect_uri is not that of the authorization request")
+	errVerifier      = oauth.NewError(oauth.InvalidGrant, "code_verifier is missing or does not match the code_challenge")
+	errOtherResource = oauth.NewError(oauth.InvalidGrant, "it was issued for another resource; sign in again")
+	errRefreshToken  = oauth.NewError(oauth.InvalidGrant, "the refresh token is unknown, expired or revoked")
+	errSessionEnded  = oauth.NewError(oauth.InvalidGrant, "the identity provider ended the session; sign in again")
 )

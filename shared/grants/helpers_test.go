@@ -132,7 +132,7 @@ func redemption(code string) Redemption {
 }
 
 func refreshOf(token string) RefreshRequest {
-	return RefreshRequest{Token: token, ClientID: testClient}
+	return RefreshRequest{Token: token, ClientID: testClient, Resource: testResource}
 }
 
 func (f *fixture) create(n NewGrant) string {

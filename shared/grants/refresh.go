@@ -15,6 +15,7 @@ type RefreshRequest struct {
 	Token    string
 	ClientID string
 	Scopes   []string // none means all that were granted
+	Resource string   // the audience in force, in its canonical form
 
 	// renewed is what the identity provider said to this very request, under the lease it took.
 	renewed *renewal
@@ -79,6 +80,11 @@ func (g Grant) Refresh(m Moment, r RefreshRequest) (*Grant, refreshed, error) {
 	}
 	if r.ClientID != g.ClientID {
 		return nil, none, errOtherClient
+	}
+	// The server has another URL since: no resource server would take the tokens, and a client that goes on being given
+	// them never learns that its person has to sign in again.
+	if r.Resource != g.Resource {
+		return nil, none, errOtherResource
 	}
 	current := matches(g.Family.Hash, r.Token)
 	previous := matches(g.Family.Previous, r.Token)

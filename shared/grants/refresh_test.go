@@ -243,10 +243,13 @@ func TestE04_ForeignRequestsChangeNothing(t *testing.T) {
 		r    RefreshRequest
 		code string
 	}{
-		{RefreshRequest{Token: second.RefreshToken, ClientID: "client-2"}, oauth.InvalidGrant},
-		{RefreshRequest{Token: first.RefreshToken, ClientID: "client-2"}, oauth.InvalidGrant},
-		{RefreshRequest{Token: second.RefreshToken, ClientID: testClient, Scopes: []string{"mcp", "admin"}}, oauth.InvalidScope},
-		{RefreshRequest{Token: first.RefreshToken, ClientID: testClient, Scopes: []string{"admin"}}, oauth.InvalidScope},
+		{RefreshRequest{Token: second.RefreshToken, ClientID: "client-2", Resource: testResource}, oauth.InvalidGrant},
+		{RefreshRequest{Token: first.RefreshToken, ClientID: "client-2", Resource: testResource}, oauth.InvalidGrant},
+		{RefreshRequest{Token: second.RefreshToken, ClientID: testClient, Scopes: []string{"mcp", "admin"}, Resource: testResource}, oauth.InvalidScope},
+		{RefreshRequest{Token: first.RefreshToken, ClientID: testClient, Scopes: []string{"admin"}, Resource: testResource}, oauth.InvalidScope},
+		{RefreshRequest{Token: second.RefreshToken, ClientID: testClient, Resource: "https://moved.example/mcp"}, oauth.InvalidGrant},
+		{RefreshRequest{Token: first.RefreshToken, ClientID: testClient, Resource: "https://moved.example/mcp"}, oauth.InvalidGrant},
+		{RefreshRequest{Token: second.RefreshToken, ClientID: testClient}, oauth.InvalidGrant},
 	} {
 		_, err := f.Refresh(t.Context(), f.item(c.r.Token), c.r, nil)
 		wantCode(t, err, c.code)

@@ -39,7 +39,7 @@ func TestCallBudget(t *testing.T) {
 	f.budget("unknown token", 1, 0, func() { f.works("at_" + NewID(nil) + "_" + strings.Repeat("a", 43)) })
 	f.budget("malformed token", 0, 0, func() { f.works("at_x") })
 	f.budget("refused refresh", 1, 0, func() {
-		_, _ = f.Refresh(t.Context(), f.item(second.RefreshToken), RefreshRequest{Token: second.RefreshToken, ClientID: "client-2"}, nil)
+		_, _ = f.Refresh(t.Context(), f.item(second.RefreshToken), RefreshRequest{Token: second.RefreshToken, ClientID: "client-2", Resource: testResource}, nil)
 	})
 	f.budget("revoke", 1, 1, func() {
 		_ = f.RevokeToken(t.Context(), f.item(second.RefreshToken), second.RefreshToken, testClient)

@@ -30,7 +30,9 @@ func (h *Handler) refreshToken(ctx context.Context, r request) (clients.Client, 
 	if err := allowed(client, oauth.GrantRefreshToken); err != nil {
 		return clients.Client{}, grants.Issued{}, err
 	}
-	issued, err := h.Grants.Refresh(ctx, item, grants.RefreshRequest{Token: token, ClientID: client.ID, Scopes: scopes}, h.renew)
+	issued, err := h.Grants.Refresh(ctx, item, grants.RefreshRequest{
+		Token: token, ClientID: client.ID, Scopes: scopes, Resource: h.Resource.String(),
+	}, h.renew)
 	return client, issued, err
 }
 

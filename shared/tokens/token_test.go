@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"mcp-access-oauth/shared/oauth"
 	"mcp-access-oauth/shared/policy"
 	"mcp-access-oauth/shared/table"
 	"mcp-access-oauth/shared/upstream"
@@ -256,6 +257,22 @@ func TestToken_RefreshOverHTTP(t *testing.T) {
 	w.refused(w.post("/token", refreshForm("dyn_gone", b.text("refresh_token"))), 401, "invalid_client")
 	w.refused(w.post("/token", form("grant_type", "refresh_token", "client_id", w.public)), 400, "invalid_request")
 	w.must(w.post("/token", with(refreshForm(w.public, b.text("refresh_token")), "scope", "mcp")))
+}
+
+// An operator gives the MCP endpoint another URL. Tokens name their audience, so a refresh has to lead to a new sign-in,
+// and the way back has to find the grants as they were.
+func TestE04_TheResourceMoves(t *testing.T) {
+	w := newWorld(t)
+	rt := w.signedIn("").text("refresh_token")
+	home := w.Resource
+	moved, err := oauth.NewResource("https://mcp.example.com/mcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Resource = moved
+	w.refused(w.post("/token", refreshForm(w.public, rt)), 400, "invalid_grant")
+	w.Resource = home
+	w.must(w.post("/token", refreshForm(w.public, rt)))
 }
 
 func TestE05_UpstreamOverHTTP(t *testing.T) {
