@@ -1,7 +1,6 @@
 package mcpserver
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -84,18 +83,22 @@ func (s *Server) register(tool tools.Tool) error {
 			IdempotentHint: &tool.Hints.Idempotent, OpenWorldHint: &tool.Hints.OpenWorld,
 		},
 	}
+	var input, output *jsonschema.Schema
 	var err error
-	if declared.RawInputSchema, err = compileSchema(tool.Input); err != nil {
+	if declared.RawInputSchema, input, err = compileInput(tool.Input); err != nil {
 		return fmt.Errorf("input schema: %w", err)
 	}
 	if tool.Output != "" {
-		if declared.RawOutputSchema, err = compileSchema(tool.Output); err != nil {
+		if declared.RawOutputSchema, output, err = compileSchema(tool.Output); err != nil {
 			return fmt.Errorf("output schema: %w", err)
 		}
 	}
 	s.tools[tool.Name] = tool.Access
 	s.mcp.AddTool(declared, func(ctx context.Context, request mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		x := exchangeOf(ctx)
+		if err := checkArguments(input, &request.Params); err != nil {
+			return s.toolError(ctx, tool.Name, err), nil
+		}
 		call := &tools.Call{
 			Identity: x.access.Identity, ClientID: x.access.ClientID,
 			Arguments: request.Params.RawArguments, Progress: x.progress(request.Params.Meta),
@@ -104,32 +107,15 @@ func (s *Server) register(tool tools.Tool) error {
 			call.State = s.config.State.For(x.access.Identity.User())
 		}
 		result, err := tool.Call(ctx, call)
+		if err == nil {
+			err = checkResult(output, result)
+		}
 		if err != nil {
 			return s.toolError(ctx, tool.Name, err), nil
 		}
 		return result, nil
 	})
 	return nil
-}
-
-// compileSchema checks a schema, since mcp-go lets every argument pass where it does not compile.
-func compileSchema(schema string) (json.RawMessage, error) {
-	var compact bytes.Buffer
-	if err := json.Compact(&compact, []byte(schema)); err != nil {
-		return nil, err
-	}
-	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(compact.Bytes()))
-	if err != nil {
-		return nil, err
-	}
-	compiler := jsonschema.NewCompiler()
-	if err := compiler.AddResource("schema.json", document); err != nil {
-		return nil, err
-	}
-	if _, err := compiler.Compile("schema.json"); err != nil {
-		return nil, err
-	}
-	return compact.Bytes(), nil
 }
 
 // toolError tells a failure as a tool error, which the model reads (MCP, Tools, Error Handling). What is not meant for

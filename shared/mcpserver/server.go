@@ -91,8 +91,6 @@ func New(c Config) (*Server, error) {
 		server.WithTitle("MCP server with a login of its own"),
 		server.WithInstructions(instructions),
 		server.WithToolCapabilities(false), // the list changes with the person, not with time
-		server.WithInputSchemaValidation(),
-		server.WithOutputSchemaValidation(),
 		server.WithToolFilter(s.visible),
 		server.WithHooks(hooks),
 		server.WithCacheHints(0, mcp.CacheScopePrivate), // what is listed differs by person
