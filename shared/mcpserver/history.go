@@ -5,10 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 
 	"github.com/mark3labs/mcp-go/mcp"
-	"github.com/mark3labs/mcp-go/server"
 
 	"mcp-access-oauth/shared/audit"
 	"mcp-access-oauth/shared/tools"
@@ -43,19 +41,4 @@ func (s *Server) registerHistory() {
 func (s *Server) readError(ctx context.Context, err error) error {
 	audit.Fault(ctx, fmt.Errorf("reading history: %w", err))
 	return errors.New("the history cannot be read now; try again shortly")
-}
-
-// nameMissingResource adds to mcp-go's error for an unknown resource which one was asked for, as MCP's Resources, Error
-// Handling, recommends.
-func nameMissingResource(ctx context.Context, _ any, _ mcp.MCPMethod, message any, err error) {
-	request, ok := message.(*mcp.ReadResourceRequest)
-	x := exchangeOf(ctx)
-	if !ok || x == nil || !errors.Is(err, server.ErrResourceNotFound) {
-		return
-	}
-	if told, ok := err.(interface{ ToJSONRPCError() mcp.JSONRPCError }); ok {
-		answer := told.ToJSONRPCError()
-		answer.Error.Data = map[string]any{"uri": request.Params.URI}
-		x.refuseWith(func(w http.ResponseWriter) { writeRPC(w, http.StatusOK, answer) })
-	}
 }

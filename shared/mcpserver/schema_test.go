@@ -3,6 +3,7 @@ package mcpserver
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -179,4 +180,25 @@ func TestResultsThatDoNotFit(t *testing.T) {
 	})
 	request{token: employee, body: rpc("tools/call", `{"name":"sum"}`), want: []string{`"structuredContent":{"sum":3}`}, wantNot: []string{"isError"}}.run(t, f)
 	request{token: employee, body: rpc("tools/call", `{"name":"sum","arguments":{"fail":1}}`), want: []string{"no sum today"}}.run(t, f)
+}
+
+func TestParamsOfAWrongForm(t *testing.T) {
+	f := newFixture(t, nil)
+	for _, c := range []struct{ body, want string }{
+		{callAdd("1e400", "1"), "params: number 1e400 does not fit"},
+		{callAdd("1"+strings.Repeat("0", 1000), "1"), "params: number 1" + strings.Repeat("0", 192) + "… does not fit"},
+		{rpc("tools/call", `{"name":1}`), "params.name: number does not fit"},
+		{rpc("tools/call", `[]`), "params: array does not fit"},
+		{rpc("tools/call", `{"name":"add","_meta":7}`), "params._meta: number does not fit"},
+		{rpc("tools/list", `7`), "params: number does not fit"},
+		{rpc("resources/read", `{"uri":{}}`), "params.uri: object does not fit"},
+	} {
+		want := fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":%q}}`, c.want)
+		request{token: employee, body: c.body, want: []string{want}, wantNot: []string{"Go struct", "json:"}}.run(t, f)
+	}
+	body, header := modernRPC("tools/call", "add", `{"name":"add","arguments":{"a":1e400,"b":1}}`)
+	request{token: employee, body: body, header: header, status: 400, want: []string{`"code":-32602,"message":"params: number 1e400 does not fit"`}}.run(t, f)
+	body, header = modernRPC("resources/read", "history://other", `{"uri":"history://other"}`)
+	request{token: employee, body: body, header: header, status: 400, want: []string{`"code":-32602`, `"data":{"uri":"history://other"}`}}.run(t, f)
+	request{token: employee, body: rpc("resources/read", `{"uri":"history://other"}`), want: []string{`"code":-32002`, `"data":{"uri":"history://other"}`}}.run(t, f)
 }

@@ -86,7 +86,7 @@ func New(c Config) (*Server, error) {
 
 	hooks := &server.Hooks{}
 	hooks.AddBeforeCallTool(s.decide)
-	hooks.AddOnError(nameMissingResource)
+	hooks.AddOnError(clarify)
 	options := []server.ServerOption{
 		server.WithTitle("MCP server with a login of its own"),
 		server.WithInstructions(instructions),
