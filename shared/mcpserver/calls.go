@@ -2,7 +2,6 @@ package mcpserver
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -101,7 +100,12 @@ func (s *Server) register(tool tools.Tool) error {
 		}
 		call := &tools.Call{
 			Identity: x.access.Identity, ClientID: x.access.ClientID,
-			Arguments: request.Params.RawArguments, Progress: x.progress(request.Params.Meta),
+			Arguments: request.Params.RawArguments, Progress: noProgress,
+		}
+		if meta := request.Params.Meta; meta != nil && meta.ProgressToken != nil {
+			r := &reporter{x: x, token: meta.ProgressToken}
+			defer r.end()
+			call.Progress = r.report
 		}
 		if s.config.State != nil {
 			call.State = s.config.State.For(x.access.Identity.User())
@@ -158,25 +162,5 @@ func missingCapability(id any, missing mcp.MissingRequiredClientCapabilityError)
 		map[string]any{"requiredCapabilities": map[string]any{missing.Capability: map[string]any{}}})
 	return func(w http.ResponseWriter) {
 		writeRPC(w, http.StatusBadRequest, mcp.JSONRPCError{JSONRPC: mcp.JSONRPC_VERSION, ID: mcp.NewRequestId(id), Error: details})
-	}
-}
-
-// progress makes the function by which a tool reports. A client that sent no progress token wants no reports (MCP,
-// Progress).
-func (x *exchange) progress(meta *mcp.Meta) func(context.Context, float64, float64, string) {
-	if meta == nil || meta.ProgressToken == nil {
-		return func(context.Context, float64, float64, string) {}
-	}
-	token := meta.ProgressToken
-	return func(ctx context.Context, progress, total float64, message string) {
-		notification, err := json.Marshal(map[string]any{
-			"jsonrpc": mcp.JSONRPC_VERSION, "method": mcp.MethodNotificationProgress,
-			"params": map[string]any{"progressToken": token, "progress": progress, "total": total, "message": message},
-		})
-		if err != nil {
-			audit.Fault(ctx, fmt.Errorf("encoding progress: %w", err))
-			return
-		}
-		_ = x.notify(notification) // fails when the client has gone; the tool learns of that from its context
 	}
 }
