@@ -77,12 +77,6 @@ func (f *fixture) authenticate(_ context.Context, token string) (grants.Access, 
 	return access, nil
 }
 
-func (f *fixture) revoke(token string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.tokens, token)
-}
-
 func newFixture(t testing.TB, change func(*Config)) *fixture {
 	t.Helper()
 	store, err := bolt.Open(t.TempDir()+"/table", time.Now)
@@ -163,6 +157,9 @@ func (q request) run(t *testing.T, h http.Handler) *http.Response {
 	r := httptest.NewRequest(q.method, testOrigin+q.path, strings.NewReader(q.body))
 	for name, values := range q.header {
 		r.Header[name] = values
+	}
+	if q.host != "" {
+		r.Host = q.host
 	}
 	if q.token != "" {
 		r.Header.Set("Authorization", "Bearer "+q.token)

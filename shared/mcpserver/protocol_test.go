@@ -131,6 +131,8 @@ func TestWhatNewRefuses(t *testing.T) {
 	}{
 		{func(c *Config) { c.Tools = append(c.Tools, c.Tools[0]) }, `two tools are named "add"`},
 		{func(c *Config) { c.Tools[0].Input = `{"type": "nonsense"}` }, "input schema"},
+		{func(c *Config) { c.Tools[0].Input = `true` }, `"type" is not "object"`},
+		{func(c *Config) { c.Tools[0].Input = `{"type": ["object", "null"]}` }, `"type" is not "object"`},
 		{func(c *Config) { c.Tools[0].Output = `{` }, "output schema"},
 		{func(c *Config) { c.Policy = mustPolicy(t, "", `{"sum": {"everyone": true}}`) }, `TOOL_POLICY names the tool "sum"`},
 		{func(c *Config) { c.Resource = (Config{}).Resource }, "neither its URL"},

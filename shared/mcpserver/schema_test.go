@@ -87,9 +87,9 @@ func TestFaultsAreBounded(t *testing.T) {
 	f := newFixture(t, func(c *Config) { c.Tools = append(c.Tools, echo) })
 	for name, arguments := range map[string]string{
 		"many elements":    `{"tags":[` + strings.Repeat(`"green",`, 1000) + `"x"]}`,
-		"a long name":      `{"steps":1,"` + strings.Repeat("é", 1<<20) + `":1}`,
-		"a long value":     `{"id":"` + strings.Repeat("É", 1<<20) + `"}`,
-		"a long path":      `{"a/b~c":{"d":"` + strings.Repeat("x", 1<<20) + `"}}`,
+		"a long name":      `{"steps":1,"` + strings.Repeat("é", 64<<10) + `":1}`,
+		"a long value":     `{"id":"` + strings.Repeat("É", 64<<10) + `"}`,
+		"a long path":      `{"a/b~c":{"d":"` + strings.Repeat("x", 64<<10) + `"}}`,
 		"a long near miss": `{"` + strings.Repeat("ſ", 1<<10) + `":1,"steps":1}`,
 	} {
 		answer := readAll(t, request{token: employee, body: callEcho(arguments), want: []string{`"isError":true`}}.run(t, f).Body)
