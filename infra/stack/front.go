@@ -20,7 +20,7 @@ import (
 
 // Limits of AWS that requests and answers meet here too.
 const (
-	apiHeaderLimit = 10_240           // bytes of request line and headers at an HTTP API
+	apiHeaderLimit = 10_240           // bytes of request line and header values at an HTTP API
 	apiTimeLimit   = 30 * time.Second // an HTTP API's longest integration
 	payloadLimit   = 6 << 20          // bytes of a Lambda event or buffered answer
 	preludeLimit   = 64 << 10         // bytes before the eight NULs of a streamed answer
@@ -29,8 +29,8 @@ const (
 	integrationType = "application/vnd.awslambda.http-integration-response"
 )
 
-// httpAPI answers as an API Gateway HTTP API does: routes by path, buffers, 30 seconds.
-func httpAPI(routes map[string]*pool) http.Handler {
+// httpAPI answers as an API Gateway HTTP API does: routes by path, buffers, and waits no longer than timeLimit.
+func httpAPI(routes map[string]*pool, timeLimit time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if headerBytes(r) > apiHeaderLimit {
 			gatewayError(w, http.StatusRequestHeaderFieldsTooLarge, "Request Header Fields Too Large")
@@ -42,12 +42,13 @@ func httpAPI(routes map[string]*pool) http.Handler {
 			route = "$default"
 			function = routes[route]
 		}
-		payload, err := event(r, route)
+		// An HTTP API hands the path over decoded, a function URL as it came (docs/decisions/0004-own-lambda-adapter.md).
+		payload, err := event(r, route, r.URL.Path)
 		if err != nil {
 			gatewayError(w, http.StatusRequestEntityTooLarge, "Request Entity Too Large")
 			return
 		}
-		ctx, cancel := context.WithTimeout(r.Context(), apiTimeLimit)
+		ctx, cancel := context.WithTimeout(r.Context(), timeLimit)
 		defer cancel()
 		a, err := function.invoke(ctx, payload)
 		switch {
@@ -71,7 +72,7 @@ func httpAPI(routes map[string]*pool) http.Handler {
 // functionURL answers as a Lambda function URL with InvokeMode RESPONSE_STREAM does.
 func functionURL(function *pool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		payload, err := event(r, "$default")
+		payload, err := event(r, "$default", r.URL.EscapedPath())
 		if err != nil {
 			gatewayError(w, http.StatusRequestEntityTooLarge, "Request Entity Too Large")
 			return
@@ -186,7 +187,7 @@ func gatewayError(w http.ResponseWriter, status int, message string) {
 }
 
 // event is the request in payload format 2.0, which HTTP APIs and function URLs share.
-func event(r *http.Request, route string) ([]byte, error) {
+func event(r *http.Request, route, rawPath string) ([]byte, error) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, payloadLimit+1))
 	if err != nil {
 		return nil, err
@@ -214,13 +215,13 @@ func event(r *http.Request, route string) ([]byte, error) {
 		query[name] = strings.Join(values, ",")
 	}
 	e := events.APIGatewayV2HTTPRequest{
-		Version: "2.0", RouteKey: route, RawPath: r.URL.EscapedPath(), RawQueryString: r.URL.RawQuery,
+		Version: "2.0", RouteKey: route, RawPath: rawPath, RawQueryString: r.URL.RawQuery,
 		Cookies: cookies, Headers: headers, QueryStringParameters: query,
 		RequestContext: events.APIGatewayV2HTTPRequestContext{
 			RouteKey: route, AccountID: "anonymous", Stage: "$default", RequestID: uuid.NewString(), APIID: "local",
 			DomainName: host, DomainPrefix: "local", Time: time.Now().UTC().Format("02/Jan/2006:15:04:05 -0700"), TimeEpoch: time.Now().UnixMilli(),
 			HTTP: events.APIGatewayV2HTTPRequestContextHTTPDescription{
-				Method: r.Method, Path: r.URL.Path, Protocol: r.Proto, SourceIP: address, UserAgent: r.UserAgent(),
+				Method: r.Method, Path: rawPath, Protocol: r.Proto, SourceIP: address, UserAgent: r.UserAgent(),
 			},
 		},
 	}
@@ -243,11 +244,12 @@ func isText(contentType string) bool {
 	return strings.HasPrefix(contentType, "text/") || slices.Contains([]string{"application/json", "application/javascript", "application/xml"}, contentType)
 }
 
+// headerBytes counts as API Gateway does: the request line, and the values of the headers without their names.
 func headerBytes(r *http.Request) int {
-	n := len(r.Method) + len(r.RequestURI) + len(r.Proto) + len(r.Host) + 12
-	for name, values := range r.Header {
+	n := len(r.Method) + len(r.RequestURI) + len(r.Proto) + len("  ") + len(r.Host)
+	for _, values := range r.Header {
 		for _, value := range values {
-			n += len(name) + len(value) + 4
+			n += len(value)
 		}
 	}
 	return n

@@ -121,7 +121,7 @@ func run(ctx context.Context, env func(string) string, stdout, stderr io.Writer)
 	}
 
 	failed := make(chan error, 2)
-	for i, handler := range []http.Handler{httpAPI(byRoute), functionURL(pools["McpFunction"])} {
+	for i, handler := range []http.Handler{httpAPI(byRoute, apiTimeLimit), functionURL(pools["McpFunction"])} {
 		server, err := serve(s.port+i, handler, failed)
 		if err != nil {
 			return err

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -170,12 +172,15 @@ func (p *pool) start() (*process, error) {
 func (p *pool) close() {
 	p.mu.Lock()
 	p.closed = true
-	var running []*process
-	for worker := range p.running {
-		running = append(running, worker)
-	}
 	p.mu.Unlock()
-	for _, worker := range running {
+	for _, worker := range p.snapshot() {
 		worker.stop()
 	}
+}
+
+// snapshot is the processes that run at this moment.
+func (p *pool) snapshot() []*process {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Collect(maps.Keys(p.running))
 }
