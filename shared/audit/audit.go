@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 )
@@ -94,6 +95,16 @@ func Fault(ctx context.Context, err error) {
 	if err != nil {
 		Add(ctx, slog.String("fault", err.Error()))
 	}
+}
+
+// Refusal puts on the request's log line why it was refused: the error code that was answered, and the reason in words
+// that hold no secret. A stranger's part in them is cut.
+func Refusal(ctx context.Context, code, reason string) {
+	const most = 300
+	if len(reason) > most {
+		reason = strings.ToValidUTF8(reason[:most], "") + "..."
+	}
+	Add(ctx, slog.String("error", code), slog.String("reason", reason))
 }
 
 // RequestID is the id of the request in ctx, or "".

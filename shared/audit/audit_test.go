@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 func TestRequests(t *testing.T) {
@@ -51,6 +52,15 @@ func TestRequests(t *testing.T) {
 
 	if line, _ = serve(func(w http.ResponseWriter, r *http.Request) {}); line["status"] != 200.0 || line["level"] != "INFO" {
 		t.Errorf("an empty answer logs %v", line)
+	}
+
+	line, _ = serve(func(w http.ResponseWriter, r *http.Request) {
+		Refusal(r.Context(), "invalid_request", "the parameter "+strings.Repeat("é", 5000)+" is repeated")
+		w.WriteHeader(http.StatusBadRequest)
+	})
+	if reason, _ := line["reason"].(string); line["error"] != "invalid_request" || line["level"] != "INFO" ||
+		!strings.HasPrefix(reason, "the parameter é") || len(reason) > 320 || !utf8.ValidString(reason) {
+		t.Errorf("a refusal logs %v", line)
 	}
 
 	line, panicked := serve(func(w http.ResponseWriter, r *http.Request) { panic("boom") })

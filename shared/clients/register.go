@@ -243,7 +243,9 @@ func NewRegistrationHandler(r *Registrar) http.Handler {
 	return oauth.AllowAnyOrigin(http.MethodPost, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		answer, err := r.serve(w, req)
 		if err != nil {
-			if oerr, ok := errors.AsType[*oauth.Error](err); !ok || oerr.HTTPStatus() >= 500 {
+			oerr := oauth.AsError(err)
+			audit.Refusal(req.Context(), oerr.Code, oerr.Description)
+			if oerr.HTTPStatus() >= 500 {
 				audit.Fault(req.Context(), err)
 			}
 			oauth.WriteError(w, err)

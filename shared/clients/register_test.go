@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"mcp-access-oauth/shared/audit"
 	"mcp-access-oauth/shared/oauth"
 	"mcp-access-oauth/shared/table"
 )
@@ -317,6 +319,16 @@ func TestRegistrationHandler(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a refusal is logged", func(t *testing.T) {
+		var log strings.Builder
+		logged := audit.Requests(slog.New(slog.NewJSONHandler(&log, nil)), h.Now, func(*http.Request) string { return "req" }, handler)
+		r := httptest.NewRequest("POST", oauth.PathRegister, strings.NewReader(`{"redirect_uris":["http://evil.example/"]}`))
+		r.Header.Set("Content-Type", "application/json")
+		logged.ServeHTTP(httptest.NewRecorder(), r)
+		if !strings.Contains(log.String(), `"error":"invalid_redirect_uri","reason":"redirect_uri uses http`) {
+			t.Errorf("the log says %s", log.String())
+		}
+	})
 	t.Run("a table that is down", func(t *testing.T) {
 		h.table.down.Store(true)
 		r := httptest.NewRequest("POST", oauth.PathRegister, strings.NewReader(mcpRemote(1)))

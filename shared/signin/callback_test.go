@@ -183,6 +183,45 @@ func TestC05_IssuerOfTheCallback(t *testing.T) {
 	location(t, b.get(back+"&iss="+url.QueryEscape(r.provider.URL)), http.StatusFound)
 }
 
+// The person is told what to do, the log what it was.
+func TestRefusalsAreLogged(t *testing.T) {
+	r := newRig(t)
+	b := r.browser()
+	back := r.provider.signIn(b.toProvider(r.params()), "ann")
+	for _, c := range []struct {
+		name, error, reason string
+		ask                 func()
+	}{
+		{"an answer that does not verify", oauth.AccessDenied, "another issuer", func() { b.get(back + "&iss=" + url.QueryEscape("https://other.example")) }},
+		{"an ID token for another client", oauth.AccessDenied, "audience", func() {
+			r.provider.change = func(claims map[string]any) { claims["aud"] = "somebody-else" }
+			b.signIn(r.params(), "ann")
+			r.provider.change = nil
+		}},
+		{"an unknown client", oauth.InvalidClient, "not known here", func() { b.authorize(r.params("client_id", "nobody")) }},
+		{"an error that the client is told", oauth.InvalidRequest, "code_challenge is missing", func() { b.authorize(r.nativeParams("code_challenge", "")) }},
+		{"a foreign form", oauth.InvalidRequest, "did not come from our page", func() { b.postWith(url.Values{}, nil) }},
+		{"a state of another browser", oauth.InvalidRequest, "cannot go on", func() { r.browser().get(back) }},
+		{"a person who cancels", oauth.AccessDenied, "did not approve", func() {
+			b.post(url.Values{"request": {b.consent(r.params("scope", "mcp images"))}, "decision": {"cancel"}})
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r.t = t
+			r.log.Reset()
+			c.ask()
+			lines := strings.Split(strings.TrimSpace(r.log.String()), "\n")
+			var line map[string]any
+			if err := json.Unmarshal([]byte(lines[len(lines)-1]), &line); err != nil {
+				t.Fatal(err)
+			}
+			if reason, _ := line["reason"].(string); line["msg"] != "request" || line["error"] != c.error || !strings.Contains(reason, c.reason) {
+				t.Errorf("the log says %v", line)
+			}
+		})
+	}
+}
+
 func TestOutages(t *testing.T) {
 	r := newRig(t)
 	later := func(t *testing.T, resp *http.Response) {

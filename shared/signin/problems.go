@@ -49,8 +49,13 @@ var (
 	}
 )
 
-// problem answers with a page, or in JSON to a program.
+// problem answers with a page, or in JSON to a program, for a reason that its title tells.
 func (h *Handler) problem(w http.ResponseWriter, r *http.Request, p web.Problem) {
+	audit.Refusal(r.Context(), p.Code, p.Title)
+	h.show(w, r, p)
+}
+
+func (h *Handler) show(w http.ResponseWriter, r *http.Request, p web.Problem) {
 	if wantsJSON(r) {
 		web.SetRedirectHeaders(w.Header())
 		e := &oauth.Error{Code: p.Code, Description: p.Detail, Status: p.Status, RetryAfter: p.RetryAfter}
@@ -74,6 +79,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, c clients.Clien
 	}
 	target := h.errorURL(why.redirectURI, why.state, why.err)
 	if why.direct {
+		audit.Refusal(r.Context(), why.err.Code, why.err.Description)
 		redirect(w, r, target)
 		return
 	}
@@ -86,6 +92,7 @@ func (h *Handler) answerError(w http.ResponseWriter, r *http.Request, t transact
 		h.fail(w, r, oauth.NewError(oauth.InvalidRequest, oauth.AsError(err).Description), "")
 		return
 	}
+	audit.Refusal(r.Context(), e.Code, e.Description)
 	redirect(w, r, h.errorURL(t.redirectURI, t.state, e))
 }
 
@@ -105,16 +112,20 @@ func (h *Handler) backURL(t transaction, code string) string {
 	return h.errorURL(t.redirectURI, t.state, oauth.NewError(code, "the sign-in did not succeed"))
 }
 
-// fail answers any error. back, when not empty, leads to the client.
+// fail answers any error. back, when not empty, leads to the client. The person is told what to do, and the log what it
+// was: an ID token that does not verify is most often a mistake in the settings.
 func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error, back string) {
 	p := problemOf(err)
 	if p.Status >= http.StatusInternalServerError {
 		audit.Fault(r.Context(), err)
+		audit.Refusal(r.Context(), p.Code, p.Title)
+	} else {
+		audit.Refusal(r.Context(), p.Code, err.Error())
 	}
 	if back != "" {
 		p.LinkURL, p.LinkText = back, "Return to the application"
 	}
-	h.problem(w, r, p)
+	h.show(w, r, p)
 }
 
 // problemOf finds the page for an error. Nothing internal is told: an error that is none of those that are known here

@@ -170,7 +170,7 @@ func (b *browser) do(req *http.Request) *http.Response {
 	if req.URL.Path == oauth.PathCallback {
 		handler = b.r.h.Callback()
 	}
-	handler.ServeHTTP(w, req)
+	audit.Requests(slog.New(slog.NewJSONHandler(b.r.log, nil)), b.r.h.Now, func(*http.Request) string { return "req" }, handler).ServeHTTP(w, req)
 	resp := w.Result()
 	for _, c := range resp.Cookies() {
 		b.set = append(b.set, c)

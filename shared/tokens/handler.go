@@ -63,7 +63,9 @@ type request struct {
 func (h *Handler) endpoint(serve func(context.Context, http.ResponseWriter, request) error) http.Handler {
 	return oauth.AllowAnyOrigin(http.MethodPost, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := h.serve(w, r, serve); err != nil {
-			if oerr := oauth.AsError(err); oerr.Cause != nil {
+			oerr := oauth.AsError(err)
+			audit.Refusal(r.Context(), oerr.Code, oerr.Description)
+			if oerr.Cause != nil {
 				audit.Fault(r.Context(), oerr.Cause)
 			}
 			oauth.WriteError(w, err)

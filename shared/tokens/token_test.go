@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -14,6 +15,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"mcp-access-oauth/shared/audit"
 	"mcp-access-oauth/shared/oauth"
 	"mcp-access-oauth/shared/policy"
 	"mcp-access-oauth/shared/table"
@@ -301,6 +303,17 @@ func TestE05_UpstreamOverHTTP(t *testing.T) {
 	w.refused(w.post("/token", refreshForm(w.public, rt)), 400, "invalid_grant")
 	w.upstream = nil // not asked again
 	w.refused(w.post("/token", refreshForm(w.public, rt)), 400, "invalid_grant")
+}
+
+func TestToken_RefusalsAreLogged(t *testing.T) {
+	w := newWorld(t)
+	logged := audit.Requests(slog.New(slog.NewJSONHandler(w.log, nil)), w.Now, func(*http.Request) string { return "req" }, w.mux)
+	r := httptest.NewRequest(http.MethodPost, "/token", strings.NewReader(refreshForm(w.public, "rt_made-up").Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	logged.ServeHTTP(httptest.NewRecorder(), r)
+	if line := w.log.String(); !strings.Contains(line, `"error":"invalid_grant","reason":"the refresh token is unknown, expired or revoked"`) || strings.Contains(line, "made-up") {
+		t.Errorf("the log says %s", line)
+	}
 }
 
 func TestToken_PassingFaults(t *testing.T) {
