@@ -11,9 +11,11 @@ import (
 	awskms "github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"mcp-access-oauth/shared/clients"
+	"mcp-access-oauth/shared/config"
 	"mcp-access-oauth/shared/grants"
 	"mcp-access-oauth/shared/seal/kms"
 	"mcp-access-oauth/shared/table"
+	"mcp-access-oauth/shared/tools/bedrock"
 )
 
 // statement is one statement of a policy.
@@ -142,8 +144,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 					case "secretsmanager":
 						fine = refers(on, "AccessClientSecretArn")
 					case "bedrock":
-						arn, _ := at(on, "Fn::Sub").(string)
-						fine = strings.Contains(arn, "::foundation-model/stability.")
+						fine = slices.Contains(imageModels(), fmt.Sprint(at(on, "Fn::Sub")))
 					case "xray":
 						fine = on == "*"
 					}
@@ -158,6 +159,68 @@ func TestWhoMayDoWhat(t *testing.T) {
 			}
 		}
 	})
+}
+
+// imageModels are what policies call the models of tools/bedrock, in the region that is deployed for.
+func imageModels() []string {
+	var resources []string
+	for _, id := range bedrock.ModelIDs() {
+		resources = append(resources, "arn:${AWS::Partition}:bedrock:${ImageRegion}::foundation-model/"+id)
+	}
+	return resources
+}
+
+// TestImageModels: with ImageModel=bedrock mcp may invoke the models that tools/bedrock chooses among, and is told to; with
+// preview neither.
+func TestImageModels(t *testing.T) {
+	both(t, func(t *testing.T, d document) {
+		mcp := d.functions(t)["mcp"]
+		for _, c := range []struct {
+			parameters map[string]string
+			want       config.Images
+		}{
+			{nil, config.Images{Bedrock: false, Region: "us-west-2"}},
+			{map[string]string{"ImageModel": "bedrock"}, config.Images{Bedrock: true, Region: "us-west-2"}},
+			{map[string]string{"ImageModel": "bedrock", "ImageRegion": "eu-central-1"}, config.Images{Bedrock: true, Region: "eu-central-1"}},
+		} {
+			env := d.environment(t, mcp, c.parameters)
+			if got, err := config.LoadImages(func(name string) string { return env[name] }); err != nil || got != c.want {
+				t.Errorf("deployed with %v, mcp reads %+v, %v", c.parameters, got, err)
+			}
+			var invoked []string
+			for _, policy := range list(d.Resources[d.role(t, mcp)].Properties["Policies"]) {
+				for _, s := range list(at(policy, "PolicyDocument", "Statement")) {
+					if s = d.choose(t, s, c.parameters); !slices.Equal(texts(at(s, "Action")), []string{"bedrock:InvokeModel"}) {
+						continue
+					}
+					for _, on := range list(at(s, "Resource")) {
+						invoked = append(invoked, fmt.Sprint(at(on, "Fn::Sub")))
+					}
+				}
+			}
+			if want := imageModels(); c.want.Bedrock && !slices.Equal(invoked, want) || !c.want.Bedrock && len(invoked) > 0 {
+				t.Errorf("deployed with %v, mcp may invoke %v, want %v", c.parameters, invoked, want)
+			}
+		}
+		for _, allowed := range list(d.Parameters["ImageModel"]["AllowedValues"]) {
+			if _, err := config.LoadImages(func(name string) string { return map[string]string{"IMAGE_MODEL": fmt.Sprint(allowed)}[name] }); err != nil {
+				t.Errorf("ImageModel takes %v: %v", allowed, err)
+			}
+		}
+	})
+}
+
+// choose takes the branch of an Fn::If that holds.
+func (d document) choose(t *testing.T, value any, parameters map[string]string) any {
+	t.Helper()
+	branches := list(at(value, "Fn::If"))
+	if branches == nil {
+		return value
+	}
+	if d.holds(t, d.Conditions[fmt.Sprint(branches[0])], parameters) {
+		return branches[1]
+	}
+	return branches[2]
 }
 
 // TestKeyUse: the key is used under the encryption context that seal/kms sends and no other, by the functions that open
