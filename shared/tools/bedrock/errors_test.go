@@ -3,6 +3,7 @@ package bedrock
 import (
 	"context"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
@@ -118,5 +119,22 @@ func TestStandIn(t *testing.T) {
 	_, _, _, err = r.paint(t.Context(), tools.PaintRequest{Steps: 4})
 	if !strings.Contains(told(err), "does not accept this prompt") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestManual: the operator finds each of these in the manual, by the words that a person reports.
+func TestManual(t *testing.T) {
+	manual, err := os.ReadFile("../../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for words, message := range map[string]error{
+		"not available on this server": unavailable, "has too much to do now": busy, "did not answer in time": slow,
+		"failed while it was painting": failed, "cannot be reached": unreachable, "does not accept this prompt": unfit,
+		"content filter refused": withheld("Filter reason: prompt"),
+	} {
+		if !strings.Contains(message.Error(), words) || !strings.Contains(string(manual), "\n| "+words) {
+			t.Errorf("%q is told as %q, and the manual has no row of it", words, message)
+		}
 	}
 }
