@@ -6,10 +6,12 @@ import (
 	"errors"
 	"image/jpeg"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,6 +33,7 @@ type region struct {
 
 func newRegion(t *testing.T, configure func(*Config)) *region {
 	t.Helper()
+	t.Setenv("AWS_BEARER_TOKEN_BEDROCK", "")
 	r := &region{Server: bedrocktest.New()}
 	server := httptest.NewServer(r.Server)
 	t.Cleanup(server.Close)
@@ -274,8 +277,16 @@ func TestPanic(t *testing.T) {
 }
 
 func TestFromEnv(t *testing.T) {
+	t.Setenv("AWS_BEARER_TOKEN_BEDROCK", "of the process and not of env") // which the stand-in would not take
 	stub := bedrocktest.New()
-	server := httptest.NewServer(stub)
+	server := httptest.NewUnstartedServer(stub)
+	var connections atomic.Int32
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	server.Start()
 	defer server.Close()
 	settings := map[string]string{"AWS_REGION": "eu-central-1", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": server.URL}
 	env := func(name string) string { return settings[name] }
@@ -295,10 +306,15 @@ func TestFromEnv(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Paint(t.Context(), tools.PaintRequest{Prompt: "fox", Steps: 4}, func(int) {}); err != nil {
-		t.Fatal(err)
+	for range 2 {
+		if _, err := p.Paint(t.Context(), tools.PaintRequest{Prompt: "fox", Steps: 4}, func(int) {}); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if calls := stub.Calls(); len(calls) != 1 || calls[0].Region != "us-west-2" {
+	if n := connections.Load(); n != 2 {
+		t.Errorf("%d connections for 2 pictures; one that was kept may be dead", n)
+	}
+	if calls := stub.Calls(); len(calls) != 2 || calls[0].Region != "us-west-2" {
 		t.Errorf("calls %+v; the models stand in IMAGE_REGION, not in the function's region", calls)
 	}
 	settings["AWS_REGION"] = "" // as on a laptop
@@ -306,7 +322,7 @@ func TestFromEnv(t *testing.T) {
 	if p, err = FromEnv(env); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Paint(t.Context(), tools.PaintRequest{Prompt: "fox", Steps: 4}, func(int) {}); err != nil || stub.Calls()[1].Region != "us-gov-west-1" {
+	if _, err := p.Paint(t.Context(), tools.PaintRequest{Prompt: "fox", Steps: 4}, func(int) {}); err != nil || stub.Calls()[2].Region != "us-gov-west-1" {
 		t.Errorf("calls %+v, %v", stub.Calls(), err)
 	}
 }

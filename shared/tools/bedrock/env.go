@@ -2,7 +2,12 @@ package bedrock
 
 import (
 	"errors"
+	"net"
+	"net/http"
+	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime"
 
 	"mcp-access-oauth/shared/awsconfig"
@@ -32,5 +37,17 @@ func FromEnv(env func(string) string) (tools.Painter, error) {
 	if env("AWS_ACCESS_KEY_ID") == "" || env("AWS_SECRET_ACCESS_KEY") == "" {
 		return nil, errors.New("AWS_ACCESS_KEY_ID or AWS_SECRET_ACCESS_KEY is empty; IMAGE_MODEL=bedrock needs AWS credentials in the environment")
 	}
-	return New(Config{Client: func() *bedrockruntime.Client { return bedrockruntime.NewFromConfig(cfg) }}), nil
+	return New(Config{Client: func() *bedrockruntime.Client { return newClient(cfg) }}), nil
+}
+
+// newClient makes a client that keeps no connection. A function is frozen between its requests, and a connection that
+// died meanwhile would cost a picture all its patience; a new one costs some hundredths of the time that it takes to
+// paint.
+func newClient(cfg aws.Config) *bedrockruntime.Client {
+	cfg.HTTPClient = awshttp.NewBuildableClient().
+		WithDialerOptions(func(d *net.Dialer) { d.Timeout = 5 * time.Second }).
+		WithTransportOptions(func(t *http.Transport) { t.DisableKeepAlives = true })
+	return bedrockruntime.NewFromConfig(cfg, func(o *bedrockruntime.Options) {
+		o.AuthSchemePreference = []string{"sigv4"} // the SDK would look for a bearer token in the process's environment
+	})
 }
