@@ -53,7 +53,7 @@ type User struct {
 	name  string
 }
 
-// Get reads a value. It is nil when there is none.
+// Get reads a value. It is nil when there is none, and only then.
 func (u User) Get(ctx context.Context, name string) ([]byte, error) {
 	item, err := u.get(ctx, name)
 	if err != nil || item == nil {
@@ -124,6 +124,9 @@ func (u User) get(ctx context.Context, name string) (*table.Item, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading state %s: %w", name, err)
 	}
+	if items[0] != nil && items[0].Data == nil {
+		items[0].Data = []byte{} // DynamoDB's spelling of an empty value
+	}
 	return items[0], nil
 }
 
@@ -155,16 +158,24 @@ func (u User) Append(ctx context.Context, list string, data []byte, keep int) er
 
 // trim removes the entries past keep. Normally that is one; another writer may be removing the same.
 func (u User) trim(ctx context.Context, list string, keep int) error {
-	page, err := u.store.Table.List(ctx, u.listPartition(list), table.ListOptions{Descending: true, Limit: keep + 16})
-	if err != nil {
-		return fmt.Errorf("trimming %s: %w", list, err)
-	}
-	for _, item := range page.Items[min(keep, len(page.Items)):] {
-		if err := u.store.Table.Delete(ctx, item.Key, item.Version); err != nil && !errors.Is(err, table.ErrConflict) {
+	options := table.ListOptions{Descending: true, Limit: keep + 16}
+	for {
+		page, err := u.store.Table.List(ctx, u.listPartition(list), options)
+		if err != nil {
 			return fmt.Errorf("trimming %s: %w", list, err)
 		}
+		stay := min(keep, len(page.Items))
+		for _, item := range page.Items[stay:] {
+			if err := u.store.Table.Delete(ctx, item.Key, item.Version); err != nil && !errors.Is(err, table.ErrConflict) {
+				return fmt.Errorf("trimming %s: %w", list, err)
+			}
+		}
+		if page.Cursor == "" {
+			return nil
+		}
+		keep -= stay
+		options.Cursor = page.Cursor
 	}
-	return nil
 }
 
 // List reads the newest entries of a list, newest first, at most limit (and at most MaxList) of them.
