@@ -109,6 +109,11 @@ func (m *Mailbox) takeSlot(ctx context.Context, user, partition string, expires 
 		now := m.now()
 		streams = slices.DeleteFunc(streams, func(s openStream) bool { return !now.Before(s.Expires) })
 		streams = append(streams, openStream{partition, expires})
+		if len(streams) > MaxStreams { // some may have been closed
+			if streams, err = m.stillOpen(ctx, streams); err != nil {
+				return err
+			}
+		}
 		var ended []openStream
 		if over := len(streams) - MaxStreams; over > 0 {
 			ended, streams = streams[:over], streams[over:]
@@ -117,10 +122,11 @@ func (m *Mailbox) takeSlot(ctx context.Context, user, partition string, expires 
 		if err != nil {
 			return fmt.Errorf("listing streams: %w", err)
 		}
+		last := slices.MaxFunc(streams, func(a, b openStream) int { return a.Expires.Compare(b.Expires) }).Expires
 		if item == nil {
-			_, err = m.Table.Create(ctx, table.Item{Key: key, Data: data, Expires: expires})
+			_, err = m.Table.Create(ctx, table.Item{Key: key, Data: data, Expires: last})
 		} else {
-			item.Data, item.Expires = data, expires
+			item.Data, item.Expires = data, last
 			_, err = m.Table.Replace(ctx, *item)
 		}
 		switch {
@@ -136,6 +142,25 @@ func (m *Mailbox) takeSlot(ctx context.Context, user, partition string, expires 
 		}
 	}
 	return ErrBusy
+}
+
+// stillOpen keeps the streams that have a record, and the last, which is the caller's own.
+func (m *Mailbox) stillOpen(ctx context.Context, streams []openStream) ([]openStream, error) {
+	keys := make([]table.Key, len(streams))
+	for i, s := range streams {
+		keys[i] = recordKey(s.Partition)
+	}
+	records, err := m.Table.Get(ctx, keys...)
+	if err != nil {
+		return nil, fmt.Errorf("listing streams: %w", err)
+	}
+	var open []openStream
+	for i, record := range records {
+		if record != nil || i == len(streams)-1 {
+			open = append(open, streams[i])
+		}
+	}
+	return open, nil
 }
 
 // end removes a stream's record, so that it takes no more messages, and tells its reader.
