@@ -48,7 +48,7 @@ func build(env func(string) string, log *slog.Logger) (http.Handler, error) {
 	}
 	return (&signin.Handler{
 		Issuer: server.Issuer, Resource: server.Resource, NativeSchemes: server.NativeSchemes, Policy: server.Policy,
-		ProviderHost: access.Host(), Clients: known, Sealer: seal.New(keys, time.Now), Upstream: provider,
+		Operator: server.Operator, ProviderHost: access.Host(), Clients: known, Sealer: seal.New(keys, time.Now), Upstream: provider,
 		Audit: audit.New(log), Now: time.Now,
 	}).Authorize(), nil
 }

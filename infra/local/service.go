@@ -100,7 +100,7 @@ func (v *service) functions(sealer *seal.Sealer, log *audit.Log) (map[string]htt
 	granted := &grants.Store{Table: v.store, Now: time.Now, Audit: log}
 	signIn := &signin.Handler{
 		Issuer: server.Issuer, Resource: server.Resource, NativeSchemes: server.NativeSchemes, Policy: server.Policy,
-		ProviderHost: v.settings.access.Host(), Clients: known, Sealer: sealer, Upstream: provider, Grants: granted, Audit: log, Now: time.Now,
+		Operator: server.Operator, ProviderHost: v.settings.access.Host(), Clients: known, Sealer: sealer, Upstream: provider, Grants: granted, Audit: log, Now: time.Now,
 	}
 	tokenEndpoints := http.NewServeMux()
 	(&tokens.Handler{

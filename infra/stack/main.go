@@ -50,7 +50,7 @@ type settings struct {
 // parameters of the template by the names that their values have for `make run`, and in the functions' environments.
 var parameters = map[string]string{
 	"ALLOWED_EMAILS": "AllowedEmails", "TOOL_POLICY": "ToolPolicy", "ALLOWED_ORIGINS": "AllowedOrigins",
-	"NATIVE_SCHEMES": "NativeSchemes", "CLIENTS": "Clients", "REGISTRATIONS_PER_MINUTE": "RegistrationsPerMinute",
+	"NATIVE_SCHEMES": "NativeSchemes", "OPERATOR_NAME": "OperatorName", "CLIENTS": "Clients", "REGISTRATIONS_PER_MINUTE": "RegistrationsPerMinute",
 	"ACCESS_SCOPES": "AccessScopes", "ACCESS_ISSUER": "AccessIssuer", "ACCESS_CLIENT_ID": "AccessClientId",
 	"IMAGE_MODEL": "ImageModel", "IMAGE_REGION": "ImageRegion", // bedrock is a stand-in here too
 }

@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"mcp-access-oauth/shared/oauth"
 	"mcp-access-oauth/shared/policy"
@@ -32,6 +34,8 @@ type Server struct {
 	Policy policy.Policy
 	// NativeSchemes are the private-use redirect schemes without a dot that are allowed.
 	NativeSchemes []string
+	// Operator is who runs this server, for the consent page; empty: the hosts' names must do.
+	Operator string
 	// AllowedOrigins are the browser origins, beside the server's own and loopback, that may call /mcp.
 	AllowedOrigins []string
 }
@@ -39,7 +43,7 @@ type Server struct {
 // defaultNativeSchemes are the schemes of editors that register themselves with the operating system.
 const defaultNativeSchemes = "cursor vscode vscode-insiders windsurf"
 
-// LoadServer reads ISSUER, MCP_URL, ALLOWED_EMAILS, TOOL_POLICY, NATIVE_SCHEMES and ALLOWED_ORIGINS.
+// LoadServer reads ISSUER, MCP_URL, ALLOWED_EMAILS, TOOL_POLICY, NATIVE_SCHEMES, OPERATOR_NAME and ALLOWED_ORIGINS.
 func LoadServer(env Env) (Server, error) {
 	s, err := LoadMCP(env)
 	if err != nil {
@@ -75,6 +79,10 @@ func LoadMCP(env Env) (Server, error) {
 			return Server{}, &Error{"NATIVE_SCHEMES", fmt.Sprintf("lists %q, which is not a private-use scheme in lower case", scheme)}
 		}
 		s.NativeSchemes = append(s.NativeSchemes, scheme)
+	}
+	s.Operator = strings.TrimSpace(env("OPERATOR_NAME"))
+	if utf8.RuneCountInString(s.Operator) > 60 || strings.ContainsFunc(s.Operator, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return Server{}, &Error{"OPERATOR_NAME", "must be one line of at most 60 characters, such as My Company"}
 	}
 	for _, origin := range list(env("ALLOWED_ORIGINS")) {
 		u, err := url.Parse(origin)

@@ -17,11 +17,13 @@ func env(pairs ...string) Env {
 }
 
 func TestLoadServer(t *testing.T) {
-	s, err := LoadServer(env("ISSUER", "https://login.example.com/", "MCP_URL", "https://abc.example.com", "ALLOWED_ORIGINS", "https://app.example.com, http://localhost:3000"))
+	s, err := LoadServer(env("ISSUER", "https://login.example.com/", "MCP_URL", "https://abc.example.com", "ALLOWED_ORIGINS", "https://app.example.com, http://localhost:3000",
+		"OPERATOR_NAME", " Müller & Co. "))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Issuer != "https://login.example.com" || s.Resource.String() != "https://abc.example.com/mcp" || len(s.NativeSchemes) != 4 || len(s.AllowedOrigins) != 2 {
+	if s.Issuer != "https://login.example.com" || s.Resource.String() != "https://abc.example.com/mcp" || len(s.NativeSchemes) != 4 || len(s.AllowedOrigins) != 2 ||
+		s.Operator != "Müller & Co." {
 		t.Errorf("settings %+v", s)
 	}
 	for _, c := range []struct {
@@ -38,6 +40,8 @@ func TestLoadServer(t *testing.T) {
 		{"NATIVE_SCHEMES", env("ISSUER", "https://login.example.com", "MCP_URL", "https://a.example", "NATIVE_SCHEMES", "Cursor")},
 		{"ALLOWED_ORIGINS", env("ISSUER", "https://login.example.com", "MCP_URL", "https://a.example", "ALLOWED_ORIGINS", "*")},
 		{"ALLOWED_ORIGINS", env("ISSUER", "https://login.example.com", "MCP_URL", "https://a.example", "ALLOWED_ORIGINS", "https://x.example/")},
+		{"OPERATOR_NAME", env("ISSUER", "https://login.example.com", "MCP_URL", "https://a.example", "OPERATOR_NAME", "a\nb")},
+		{"OPERATOR_NAME", env("ISSUER", "https://login.example.com", "MCP_URL", "https://a.example", "OPERATOR_NAME", strings.Repeat("x", 61))},
 		{"ALLOWED_EMAILS", env("ISSUER", "https://login.example.com", "MCP_URL", "https://a.example", "ALLOWED_EMAILS", "x")},
 		{"TOOL_POLICY", env("ISSUER", "https://login.example.com", "MCP_URL", "https://a.example", "TOOL_POLICY", "{")},
 	} {

@@ -26,10 +26,7 @@ func (h *Handler) consentPage(r request, sealed string) web.Consent {
 		Redirect: redirectOf(r),
 		Asks:     asks(r.scopes, h.Policy, h.Tools),
 		Server:   h.Resource.String(), ServerHost: hostOf(h.Resource.String()),
-		Operator: h.Operator, Provider: h.ProviderHost, Remembered: r.fingerprint(h.Resource) != "",
-	}
-	if page.Operator == "" {
-		page.Operator = hostOf(h.Issuer)
+		Operator: h.Operator, IssuerHost: hostOf(h.Issuer), Provider: h.ProviderHost, Remembered: r.fingerprint(h.Resource) != "",
 	}
 	if website := httpsOnly(c.URI); website != "" {
 		page.Client.Website, page.Client.WebsiteHost = website, hostOf(website)

@@ -33,7 +33,7 @@ type Handler struct {
 	Policy policy.Policy
 	// Tools are the names of the tools, for the consent page. It may be empty.
 	Tools []string
-	// Operator is who runs this server, in a few words for the consent page; the issuer's host if empty.
+	// Operator is who runs this server, in a few words for the consent page, which names the hosts instead if it is empty.
 	Operator string
 	// ProviderHost is where people will sign in, for the consent page; left out if empty.
 	ProviderHost string

@@ -46,9 +46,9 @@ type Consent struct {
 	Redirect Redirect
 	Asks     []Ask
 
-	// Server is the MCP URL that the client will reach, ServerHost its host, Operator the one who runs it, and Provider
-	// the host of the identity provider that asks for the password.
-	Server, ServerHost, Operator, Provider string
+	// Server is the MCP URL that the client will reach, ServerHost its host, Operator the one who runs it, or empty,
+	// IssuerHost this page's own host, and Provider the host of the identity provider that asks for the password.
+	Server, ServerHost, Operator, IssuerHost, Provider string
 	// Remembered says that an approval is remembered in this browser.
 	Remembered bool
 }

@@ -88,7 +88,7 @@ func TestContentSecurityPolicy(t *testing.T) {
 func TestB08_B09_HostileTextStaysText(t *testing.T) {
 	evil := `"><script>alert(1)</script><img src=x onerror=alert(1)>`
 	page := body(t, consentOf(Consent{
-		Action: "/authorize", Sealed: evil, Server: evil, ServerHost: evil, Operator: evil, Provider: evil,
+		Action: "/authorize", Sealed: evil, Server: evil, ServerHost: evil, Operator: evil, IssuerHost: evil, Provider: evil,
 		Client: Client{Name: evil, ID: evil, Domain: evil, Website: "javascript:alert(1)", WebsiteHost: evil,
 			Policy: "javascript:alert(1)", Terms: "data:text/html,x"},
 		Redirect: Redirect{URI: evil, Host: evil, Scheme: evil, App: true},
@@ -164,6 +164,24 @@ func TestConsentWords(t *testing.T) {
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %s", want)
+		}
+	}
+}
+
+// Where the operator has a name, people read that, and not only the hosts that AWS named.
+func TestConsentNamesTheOperator(t *testing.T) {
+	c := Consent{ServerHost: "abc123.on.aws", IssuerHost: "a1b2.amazonaws.com"}
+	unnamed := strings.ReplaceAll(body(t, consentOf(c)), "<wbr>", "")
+	c.Operator = "My Company"
+	named := strings.ReplaceAll(body(t, consentOf(c)), "<wbr>", "")
+	for page, want := range map[string][]string{
+		unnamed: {`<span class="host">abc123.on.aws</span>`, `<dd>a1b2.amazonaws.com</dd>`},
+		named:   {`<span class="host"><bdi>My Company</bdi></span>`, `<dd><bdi>My Company</bdi>, a1b2.amazonaws.com</dd>`},
+	} {
+		for _, w := range want {
+			if !strings.Contains(page, w) {
+				t.Errorf("the page lacks %s", w)
+			}
 		}
 	}
 }

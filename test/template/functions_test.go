@@ -17,7 +17,7 @@ var deployed = map[string]string{
 	"AccessIssuer":               "https://idp.example.com", "AccessClientId": "client",
 	"AccessClientSecretArn": "arn:aws:secretsmanager:us-east-1:111122223333:secret:s-AbCdEf",
 	"AllowedEmails":         "employee1@mycompany.com", "ToolPolicy": `{"generateImage": {"groups": ["designers"]}}`,
-	"Clients": `{"clients": []}`,
+	"Clients": `{"clients": []}`, "OperatorName": "My Company",
 }
 
 const (
@@ -60,6 +60,9 @@ func TestSettings(t *testing.T) {
 			if err != nil || s.Issuer != issuer || s.Resource.String() != mcpURL {
 				t.Errorf("%s: %+v, %v", folder, s, err)
 			}
+		}
+		if name := variables["OPERATOR_NAME"]; (name == deployed["OperatorName"]) != (folder == "authorize") {
+			t.Errorf("%s: the operator is called %q", folder, name)
 		}
 		if folder == "register" {
 			if c, err := config.LoadClients(env); err != nil || c.RegistrationsPerMinute != 60 {
