@@ -2,7 +2,9 @@ package deployment
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"testing"
 
@@ -63,17 +65,26 @@ func (d *Deployment) OAuth(t testing.TB) *oauth2.Config {
 func (d *Deployment) SignIn(t testing.TB, email string) (*oauth2.Config, *oauth2.Token) {
 	t.Helper()
 	client := d.OAuth(t)
-	verifier := oauth2.GenerateVerifier()
-	response, err := robot.New(email).Authorize(t.Context(), client.AuthCodeURL("state of the test", oauth2.S256ChallengeOption(verifier)))
+	token, err := d.Authorize(t.Context(), client, email)
 	if err != nil {
-		t.Fatalf("signing in: %v", err)
-	}
-	if response.Get("code") == "" || response.Get("state") != "state of the test" || response.Get("iss") != d.Issuer {
-		t.Fatalf("signing in: the authorization response is %v", response)
-	}
-	token, err := client.Exchange(t.Context(), response.Get("code"), oauth2.VerifierOption(verifier))
-	if err != nil {
-		t.Fatalf("redeeming the code: %v", err)
+		t.Fatal(err)
 	}
 	return client, token
+}
+
+// Authorize is the part of SignIn after the registration, for tests in which several people sign in at once.
+func (d *Deployment) Authorize(ctx context.Context, client *oauth2.Config, email string) (*oauth2.Token, error) {
+	verifier := oauth2.GenerateVerifier()
+	response, err := robot.New(email).Authorize(ctx, client.AuthCodeURL("state of the test", oauth2.S256ChallengeOption(verifier)))
+	if err != nil {
+		return nil, fmt.Errorf("signing in: %w", err)
+	}
+	if response.Get("code") == "" || response.Get("state") != "state of the test" || response.Get("iss") != d.Issuer {
+		return nil, fmt.Errorf("signing in: the authorization response is %v", response)
+	}
+	token, err := client.Exchange(ctx, response.Get("code"), oauth2.VerifierOption(verifier))
+	if err != nil {
+		return nil, fmt.Errorf("redeeming the code: %w", err)
+	}
+	return token, nil
 }
