@@ -156,6 +156,11 @@ func hasPlainHost(u *url.URL) bool {
 	if host == "" || u.Opaque != "" || strings.HasSuffix(host, ".") || strings.Contains(host, "%") {
 		return false
 	}
+	// url.Parse decodes %D0%B0 in a host. Shown to a person it would be a letter that looks like another, where the browser
+	// goes to a name in Punycode.
+	if strings.ContainsFunc(host, func(r rune) bool { return r > 0x7e }) {
+		return false
+	}
 	if strings.HasPrefix(u.Host, "[") && net.ParseIP(host) == nil {
 		return false
 	}

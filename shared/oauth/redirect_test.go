@@ -32,6 +32,8 @@ func TestA02_A03_A04_RefusedRedirectURIs(t *testing.T) {
 		"http://example.com/cb", "http://127.1/cb", "http://2130706433/cb", "http://0.0.0.0/cb", "http://[::]/cb",
 		"http://LOCALHOST/cb", "http://localhost./cb", "http://127.0.0.2/cb", "http://localhost:0/cb", "http://localhost:99999/cb",
 		"http://localhost:/cb", "http://localhost:08/cb",
+		// B10: a host that is shown in letters which are not those that the browser goes to
+		"https://%D0%B0pple.example/cb", "https://ex%C3%A4mple.com/cb", "https://%80/", "http://localhost%D0%B0/cb",
 		// A03: schemes that act in the browser, in every disguise
 		"javascript:alert(1)", "JavaScript:alert(1)", " javascript:alert(1)", "java\tscript:alert(1)", "javascript\x00:alert(1)",
 		"data:text/html,x", "vbscript:x", "file:///etc/passwd", "blob:https://x/y", "view-source:https://x", "intent://x",

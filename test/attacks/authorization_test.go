@@ -63,6 +63,7 @@ func TestA03_A04_RedirectURIsThatActOrHide(t *testing.T) {
 		"javascript:alert(1)", "JaVaScRiPt:alert(1)", " javascript:alert(1)", "java\tscript:alert(1)", "javascript:alert(1)//https://a.example",
 		"data:text/html,<script>alert(1)</script>", "vbscript:x", "file:///etc/passwd", "blob:https://a.example/x", "view-source:https://a.example",
 		"https://a.example/cb#fragment", "https://a.example/cb#", "https://user:pass@a.example/cb", "/callback", "//a.example/callback", "callback", "",
+		"https://%D0%B0pple.example/cb", // which a page would show as apple.example
 	} {
 		registration := `{"redirect_uris":["` + strings.NewReplacer("\t", `\t`).Replace(uri) + `"],"token_endpoint_auth_method":"none"}`
 		send(t, http.MethodPost, d.Issuer+"/register", registration, "Content-Type", "application/json").
