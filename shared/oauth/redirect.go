@@ -47,6 +47,11 @@ func ClassifyRedirectURI(uri string, nativeSchemes []string) (RedirectKind, erro
 	if err != nil || u.Scheme == "" {
 		return refuse("is not an absolute URI")
 	}
+	// It is compared to the letter, and for loopback without its port: in another case it would be another URI to one
+	// comparison and the same to the next.
+	if !strings.HasPrefix(uri, u.Scheme) {
+		return refuse("does not write its scheme in lower case")
+	}
 	if u.User != nil {
 		return refuse("holds user information")
 	}

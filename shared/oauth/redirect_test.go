@@ -30,7 +30,7 @@ func TestA02_A03_A04_RefusedRedirectURIs(t *testing.T) {
 		// A02: hosts that only look like loopback, and loopback by other schemes and spellings
 		"http://127.0.0.1.evil.com/cb", "http://localhost.evil.com/cb", "http://localhost@evil.com/cb",
 		"http://example.com/cb", "http://127.1/cb", "http://2130706433/cb", "http://0.0.0.0/cb", "http://[::]/cb",
-		"http://LOCALHOST/cb", "http://localhost./cb", "http://127.0.0.2/cb", "http://localhost:0/cb", "http://localhost:99999/cb",
+		"HTTP://localhost/cb", "http://LOCALHOST/cb", "http://localhost./cb", "http://127.0.0.2/cb", "http://localhost:0/cb", "http://localhost:99999/cb",
 		"http://localhost:/cb", "http://localhost:08/cb",
 		// B10: a host that is shown in letters which are not those that the browser goes to
 		"https://%D0%B0pple.example/cb", "https://ex%C3%A4mple.com/cb", "https://%80/", "http://localhost%D0%B0/cb",
