@@ -21,7 +21,7 @@ var fileMembers = []string{
 
 // LoadFile reads the operator's clients from a JSON file, {"clients": [...]}, each with the members of RFC 7591 section
 // 2, its client_id, and for a client with a secret client_secret_sha256: the SHA-256 in hexadecimal, so that the file
-// holds no secret. checkURL checks the form of a jwks_uri (Fetcher.CheckURL). Errors name the client and the member.
+// holds no secret. Without token_endpoint_auth_method such a client may send it in the header or the body. checkURL checks the form of a jwks_uri (Fetcher.CheckURL). Errors name the client and the member.
 func LoadFile(path string, nativeSchemes []string, checkURL func(string) error) (map[string]Client, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -117,6 +117,12 @@ func parsePreRegistered(data []byte, nativeSchemes []string, checkURL func(strin
 		return fail(fmt.Errorf("client_secret_sha256 is missing, which %s needs", c.AuthMethod))
 	case !secret && hash != "":
 		return fail(fmt.Errorf("client_secret_sha256 does not go with %s", c.AuthMethod))
+	case secret && !o.has("token_endpoint_auth_method"):
+		// The operator did not say how the secret comes, and need not know: some clients send it in the header, some in
+		// the body, and both are as good.
+		c.AuthMethods = []string{oauth.AuthSecretBasic, oauth.AuthSecretPost}
+	}
+	switch {
 	case c.Public() && c.Allows(oauth.GrantClientCredentials): // RFC 6749 section 4.4: confidential clients only
 		return fail(errors.New("grant_types has client_credentials, but token_endpoint_auth_method is none"))
 	case c.Allows(oauth.GrantRefreshToken) && !c.Allows(oauth.GrantAuthorizationCode):

@@ -20,7 +20,8 @@ func TestLoadFile(t *testing.T) {
 	hash := sha256.Sum256([]byte("s3cret"))
 	path := filepath.Join(t.TempDir(), "clients.json")
 	content := fmt.Sprintf(`{"clients":[
-		{"client_id":"ci-bot","client_name":"CI","grant_types":["client_credentials"],"client_secret_sha256":"%s","scope":"mcp"},
+		{"client_id":"ci-bot","client_name":"CI","grant_types":["client_credentials"],"client_secret_sha256":"%[1]s","scope":"mcp"},
+		{"client_id":"strict","grant_types":["client_credentials"],"client_secret_sha256":"%[1]s","token_endpoint_auth_method":"client_secret_basic"},
 		{"client_id":"desktop","token_endpoint_auth_method":"none","redirect_uris":["http://localhost/cb"],"grant_types":["authorization_code","refresh_token"],"scope":"mcp offline_access"},
 		{"client_id":"https://example.com/pinned","token_endpoint_auth_method":"none","redirect_uris":["https://example.com/cb"]},
 		{"client_id":"robot","token_endpoint_auth_method":"private_key_jwt","jwks_uri":"https://example.com/keys","grant_types":["client_credentials"]}
@@ -48,6 +49,12 @@ func TestLoadFile(t *testing.T) {
 	if err := h.auth.Authenticate(t.Context(), bot, Credentials{ClientID: "ci-bot", Method: oauth.AuthSecretBasic, secret: "s3cret"}); err != nil {
 		t.Errorf("ci-bot: %v", err)
 	}
+	if err := h.auth.Authenticate(t.Context(), bot, Credentials{ClientID: "ci-bot", Method: oauth.AuthSecretPost, secret: "s3cret"}); err != nil {
+		t.Errorf("ci-bot, in the body: %v", err)
+	}
+	strict := lookup("strict")
+	err = h.auth.Authenticate(t.Context(), strict, Credentials{ClientID: "strict", Method: oauth.AuthSecretPost, secret: "s3cret"})
+	wantError(t, err, oauth.InvalidClient, http.StatusUnauthorized)
 	desktop := lookup("desktop")
 	if desktop.Name != "desktop" || !desktop.MatchRedirect("http://localhost:5/cb") || !slices.Equal(desktop.ScopeCeiling(), []string{"mcp", "offline_access"}) {
 		t.Errorf("desktop = %+v", desktop)

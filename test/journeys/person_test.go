@@ -25,6 +25,9 @@ type answer struct {
 	Refusal  string `json:"refusal"`
 }
 
+// noPerson is who signs in with a client that acts for itself.
+const noPerson = ""
+
 // journey is one client on its way through what a person may do.
 type journey struct {
 	client   mcpClient
@@ -68,7 +71,7 @@ func (j journey) check(t *testing.T, email string) {
 	// G03: what policy denies answers as what does not exist.
 	unknown := j.call(t, ctx, "generateSound", map[string]any{"prompt": "a lighthouse at dusk", "steps": steps})
 	if image.Images != 0 || image.Refusal == "" && !image.Failed {
-		t.Errorf("%s was served generateImage: %+v", email, image)
+		t.Errorf("%q was served generateImage: %+v", email, image)
 	}
 	if got := strings.ReplaceAll(image.Refusal+image.Text, "generateImage", "generateSound"); got != unknown.Refusal+unknown.Text {
 		t.Errorf("a denied tool answers %q, an unknown one %q", got, unknown.Refusal+unknown.Text)

@@ -1,6 +1,8 @@
 // An application built on the official TypeScript SDK: it connects to the server named by its second argument, signs in
 // with the program BROWSER, and then answers lines of JSON on stdin: {"tools": true} or {"tool": name, "arguments": {}}.
 // The first argument chooses the SDK: v1, v1-sse (its legacy transport), v2, or v2-auto (negotiating the newest protocol).
+// With CLIENT_ID it acts for itself, and proves who it is with CLIENT_SECRET or with the private key CLIENT_KEY, a JWK.
+// With CLIENT_METADATA_URL it is the client that this document describes.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
@@ -10,16 +12,17 @@ const [flavour, address] = process.argv.slice(2);
 
 async function sdk() {
   if (flavour.startsWith('v2')) {
-    const { Client, StreamableHTTPClientTransport, UnauthorizedError } = await import('@modelcontextprotocol/client');
+    const sdk = await import('@modelcontextprotocol/client');
     const options = flavour === 'v2-auto' ? { versionNegotiation: { mode: 'auto' } } : {};
-    return { Client, Transport: StreamableHTTPClientTransport, UnauthorizedError, options };
+    return { ...sdk, Transport: sdk.StreamableHTTPClientTransport, options };
   }
   const { Client } = await import('@modelcontextprotocol/sdk/client/index.js');
   const { UnauthorizedError } = await import('@modelcontextprotocol/sdk/client/auth.js');
   const { StreamableHTTPClientTransport } = await import('@modelcontextprotocol/sdk/client/streamableHttp.js');
   const { SSEClientTransport } = await import('@modelcontextprotocol/sdk/client/sse.js');
   const Transport = flavour === 'v1-sse' ? SSEClientTransport : StreamableHTTPClientTransport;
-  return { Client, Transport, UnauthorizedError, options: {} };
+  const machines = await import('@modelcontextprotocol/sdk/client/auth-extensions.js');
+  return { Client, Transport, UnauthorizedError, ...machines, options: {} };
 }
 
 // The person's answer arrives at a loopback address, as for every desktop application.
@@ -34,9 +37,12 @@ const answered = new Promise((resolve) => {
   });
 });
 
+const { Client, Transport, UnauthorizedError, ClientCredentialsProvider, PrivateKeyJwtProvider, options } = await sdk();
+
 const kept = {};
-const authProvider = {
+const person = {
   redirectUrl,
+  clientMetadataUrl: process.env.CLIENT_METADATA_URL,
   clientMetadata: {
     client_name: 'TypeScript SDK journey',
     redirect_uris: [redirectUrl],
@@ -56,7 +62,13 @@ const authProvider = {
   redirectToAuthorization: (url) => { spawn(process.env.BROWSER, [url.href], { stdio: 'ignore' }); },
 };
 
-const { Client, Transport, UnauthorizedError, options } = await sdk();
+function machine() {
+  const { CLIENT_ID: clientId, CLIENT_SECRET: clientSecret, CLIENT_KEY: key, ISSUER: expectedIssuer } = process.env;
+  if (clientSecret) return new ClientCredentialsProvider({ clientId, clientSecret, expectedIssuer });
+  return new PrivateKeyJwtProvider({ clientId, privateKey: JSON.parse(key), algorithm: 'ES256', expectedIssuer });
+}
+
+const authProvider = process.env.CLIENT_ID ? machine() : person;
 
 async function connect() {
   const client = new Client({ name: 'TypeScript SDK journey', version: '1' }, options);
@@ -66,7 +78,7 @@ async function connect() {
   } catch (error) {
     if (!(error instanceof UnauthorizedError)) throw error;
     const response = await answered;
-    if (response.get('state') !== authProvider.state()) throw new Error('the state came back changed');
+    if (response.get('state') !== person.state()) throw new Error('the state came back changed');
     await transport.finishAuth(response.get('code'), response.get('iss') ?? undefined);
     return connect();
   }

@@ -23,12 +23,12 @@ type typeScript struct {
 	log   *bytes.Buffer
 }
 
-func startTypeScript(t *testing.T, desktop *desktop, flavour, endpoint string) *typeScript {
+func startTypeScript(t *testing.T, desktop *desktop, flavour, endpoint string, environment ...string) *typeScript {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second) // it ends after the test, in its cleanup
 	t.Cleanup(cancel)
 	cmd := npm.Command(t, ctx, "node", "ts-client.mjs", flavour, endpoint)
-	cmd.Env = append(cmd.Env, desktop.environment(t)...)
+	cmd.Env = append(append(cmd.Env, desktop.environment(t)...), environment...)
 	c := &typeScript{cmd: cmd, log: &bytes.Buffer{}}
 	cmd.Stderr = c.log
 	stdout, err := cmd.StdoutPipe()
