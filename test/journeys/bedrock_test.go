@@ -11,6 +11,7 @@ import (
 
 	"mcp-access-oauth/shared/tools/bedrock/bedrocktest"
 	"mcp-access-oauth/test/deployment"
+	"mcp-access-oauth/test/robot"
 )
 
 // With IMAGE_MODEL=bedrock the image comes from the model that the steps choose, with as many steps of progress, and a
@@ -21,8 +22,7 @@ func TestBedrock(t *testing.T) {
 	stub := httptest.NewServer(bedrocktest.New())
 	defer stub.Close()
 	d := deployment.Start(t, "IMAGE_MODEL=bedrock", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME="+stub.URL, "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test")
-	transport, _ := goSDKTransport(t, d, deployment.Employee, nil)
-	client, err := connectGoSDK(t.Context(), transport, "")
+	client, err := connectGoSDK(t.Context(), goSDKTransport(t, d, robot.New(deployment.Employee), nil), "")
 	if err != nil {
 		t.Fatal(err)
 	}

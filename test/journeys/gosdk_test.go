@@ -76,13 +76,15 @@ func (c goSDK) Call(ctx context.Context, tool string, arguments map[string]any) 
 	return got, nil
 }
 
-// goSDKTransport signs in on its own when the server asks for it, as email.
-func goSDKTransport(t *testing.T, d *deployment.Deployment, email string, tokens func(*oauth2.Config, *oauth2.Token) oauth2.TokenSource) (mcp.Transport, *robot.Browser) {
-	browser := robot.New(email)
-	const redirectURI = "http://127.0.0.1:33419/callback"
+const goSDKRedirect = "http://127.0.0.1:33419/callback"
+
+// goSDKTransport signs in on its own when the server asks for it, in the browser. It registers itself; change may have it
+// do otherwise.
+func goSDKTransport(t *testing.T, d *deployment.Deployment, browser *robot.Browser, change func(*auth.AuthorizationCodeHandlerConfig)) mcp.Transport {
+	t.Helper()
 	config := &auth.AuthorizationCodeHandlerConfig{
 		DynamicClientRegistrationConfig: &auth.DynamicClientRegistrationConfig{Metadata: &oauthex.ClientRegistrationMetadata{
-			ClientName: "Go SDK journey", RedirectURIs: []string{redirectURI},
+			ClientName: "Go SDK journey", RedirectURIs: []string{goSDKRedirect},
 			GrantTypes: []string{"authorization_code", "refresh_token"}, TokenEndpointAuthMethod: "none",
 		}},
 		RequestRefreshToken: true,
@@ -94,16 +96,14 @@ func goSDKTransport(t *testing.T, d *deployment.Deployment, email string, tokens
 			return &auth.AuthorizationResult{Code: response.Get("code"), State: response.Get("state"), Iss: response.Get("iss")}, nil
 		},
 	}
-	if tokens != nil {
-		config.NewTokenSource = func(_ context.Context, config *oauth2.Config, token *oauth2.Token) (oauth2.TokenSource, error) {
-			return tokens(config, token), nil
-		}
+	if change != nil {
+		change(config)
 	}
 	handler, err := auth.NewAuthorizationCodeHandler(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &mcp.StreamableClientTransport{Endpoint: d.MCPURL, OAuthHandler: handler}, browser
+	return &mcp.StreamableClientTransport{Endpoint: d.MCPURL, OAuthHandler: handler}
 }
 
 func TestGoSDK(t *testing.T) {
@@ -113,8 +113,7 @@ func TestGoSDK(t *testing.T) {
 	for name, version := range versions {
 		t.Run(name, func(t *testing.T) {
 			everyone(t, func(t *testing.T, email string) {
-				transport, _ := goSDKTransport(t, d, email, nil)
-				client, err := connectGoSDK(t.Context(), transport, version)
+				client, err := connectGoSDK(t.Context(), goSDKTransport(t, d, robot.New(email), nil), version)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -133,9 +132,12 @@ func TestGoSDKRefreshes(t *testing.T) {
 	t.Parallel()
 	d := deployment.Start(t)
 	var source *alwaysExpired
-	transport, browser := goSDKTransport(t, d, deployment.Employee, func(config *oauth2.Config, token *oauth2.Token) oauth2.TokenSource {
-		source = &alwaysExpired{config: config, token: token}
-		return source
+	browser := robot.New(deployment.Employee)
+	transport := goSDKTransport(t, d, browser, func(config *auth.AuthorizationCodeHandlerConfig) {
+		config.NewTokenSource = func(_ context.Context, config *oauth2.Config, token *oauth2.Token) (oauth2.TokenSource, error) {
+			source = &alwaysExpired{config: config, token: token}
+			return source, nil
+		}
 	})
 	client, err := connectGoSDK(t.Context(), transport, "")
 	if err != nil {

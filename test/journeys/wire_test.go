@@ -1,0 +1,87 @@
+package journeys
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"mcp-access-oauth/test/deployment"
+)
+
+// reply is an answer as it stands on the wire.
+type reply struct {
+	status int
+	header http.Header
+	raw    string
+	body   map[string]any // of a JSON object
+}
+
+// text is a member of the body, empty when it is absent or no string.
+func (r reply) text(member string) string {
+	value, _ := r.body[member].(string)
+	return value
+}
+
+// send makes one request and follows nothing. header is name and value by turns; an empty body is none.
+func send(t *testing.T, method, address, body string, header ...string) reply {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, address, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		request.Header.Set(header[i], header[i+1])
+	}
+	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	raw, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := reply{status: response.StatusCode, header: response.Header, raw: string(raw)}
+	_ = json.Unmarshal(raw, &r.body) // what is no object has no members
+	return r
+}
+
+// post sends a form, name and value by turns.
+func post(t *testing.T, address string, fields ...string) reply {
+	t.Helper()
+	form := url.Values{}
+	for i := 0; i < len(fields); i += 2 {
+		form.Add(fields[i], fields[i+1])
+	}
+	return send(t, http.MethodPost, address, form.Encode(), "Content-Type", "application/x-www-form-urlencoded")
+}
+
+// register sends a registration as JSON.
+func register(t *testing.T, d *deployment.Deployment, metadata string) reply {
+	t.Helper()
+	return send(t, http.MethodPost, d.Issuer+"/register", metadata, "Content-Type", "application/json")
+}
+
+// listTools asks for the tools as clients of 2025-06-18 do, without a session.
+func listTools(t *testing.T, endpoint, token string) reply {
+	t.Helper()
+	return send(t, http.MethodPost, endpoint, `{"jsonrpc": "2.0", "id": 1, "method": "tools/list"}`, "Authorization", "Bearer "+token,
+		"Content-Type", "application/json", "Accept", "application/json, text/event-stream", "MCP-Protocol-Version", "2025-06-18")
+}
+
+func (r reply) refused(t *testing.T, what string, status int, code string) {
+	t.Helper()
+	if r.status != status || r.text("error") != code {
+		t.Errorf("%s: %d %s, want %d %s", what, r.status, r.raw, status, code)
+	}
+}
+
+// requests counts what the server's log says of requests, in either of its forms.
+func requests(d *deployment.Deployment, method, path string) int {
+	log := d.Log()
+	return strings.Count(log, "method="+method+" path="+path+" ") + strings.Count(log, `"method":"`+method+`","path":"`+path+`"`)
+}
