@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"os"
@@ -38,6 +39,15 @@ func (r *mcpRemote) start(t *testing.T, args ...string) goSDK {
 
 func (r *mcpRemote) startAt(t *testing.T, endpoint string, args ...string) goSDK {
 	t.Helper()
+	client, err := r.launch(t, endpoint, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
+}
+
+func (r *mcpRemote) launch(t *testing.T, endpoint string, args ...string) (goSDK, error) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second) // it ends after the test, in its cleanup
 	t.Cleanup(cancel)
 	cmd := npm.Command(t, ctx, "mcp-remote", append([]string{endpoint}, args...)...)
@@ -47,10 +57,10 @@ func (r *mcpRemote) startAt(t *testing.T, endpoint string, args ...string) goSDK
 	client, err := connectGoSDK(ctx, &mcp.CommandTransport{Command: cmd, TerminateDuration: 2 * time.Second}, "2025-11-25")
 	if err != nil {
 		cancel()
-		t.Fatalf("mcp-remote: %v\nits browser: %s\nits log:\n%s", err, r.read(), log)
+		return goSDK{}, fmt.Errorf("mcp-remote: %w\nits browser: %s\nits log:\n%s", err, r.read(), log)
 	}
 	t.Cleanup(func() { client.session.Close() })
-	return client
+	return client, nil
 }
 
 // stored reads what mcp-remote has kept, such as tokens.json.

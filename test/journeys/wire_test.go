@@ -3,12 +3,16 @@ package journeys
 import (
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
 
+	"golang.org/x/oauth2"
+
 	"mcp-access-oauth/test/deployment"
+	"mcp-access-oauth/test/robot"
 )
 
 // reply is an answer as it stands on the wire.
@@ -84,4 +88,33 @@ func (r reply) refused(t *testing.T, what string, status int, code string) {
 func requests(d *deployment.Deployment, method, path string) int {
 	log := d.Log()
 	return strings.Count(log, "method="+method+" path="+path+" ") + strings.Count(log, `"method":"`+method+`","path":"`+path+`"`)
+}
+
+// signIn goes the whole way of an authorization code for a public client, and returns what /token answered. more are
+// further parameters of the authorization request, of which resource is repeated at /token.
+func signIn(t *testing.T, d *deployment.Deployment, email, clientID, redirectURI string, more url.Values) reply {
+	t.Helper()
+	verifier := oauth2.GenerateVerifier()
+	request := url.Values{
+		"response_type": {"code"}, "client_id": {clientID}, "redirect_uri": {redirectURI}, "state": {"state"},
+		"code_challenge": {oauth2.S256ChallengeFromVerifier(verifier)}, "code_challenge_method": {"S256"},
+	}
+	maps.Copy(request, more)
+	response, err := robot.New(email).Authorize(t.Context(), d.Issuer+"/authorize?"+request.Encode())
+	if err != nil {
+		t.Fatalf("signing in: %v", err)
+	}
+	if response.Get("code") == "" || response.Get("state") != "state" || response.Get("iss") != d.Issuer {
+		t.Fatalf("signing in: the authorization response is %v", response)
+	}
+	fields := []string{"grant_type", "authorization_code", "client_id", clientID, "redirect_uri", redirectURI,
+		"code", response.Get("code"), "code_verifier", verifier}
+	if more.Has("resource") {
+		fields = append(fields, "resource", more.Get("resource"))
+	}
+	answer := post(t, d.Issuer+"/token", fields...)
+	if answer.status != http.StatusOK {
+		t.Fatalf("redeeming the code: %d %s", answer.status, answer.raw)
+	}
+	return answer
 }
