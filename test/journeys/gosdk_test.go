@@ -107,8 +107,8 @@ func goSDKTransport(t *testing.T, d *deployment.Deployment, browser *robot.Brows
 }
 
 func TestGoSDK(t *testing.T) {
+	d := shared.Use(t)
 	t.Parallel()
-	d := deployment.Start(t)
 	versions := map[string]string{"newest": "", "2025-11-25": "2025-11-25", "2025-06-18": "2025-06-18", "2025-03-26": "2025-03-26"}
 	for name, version := range versions {
 		t.Run(name, func(t *testing.T) {
@@ -129,8 +129,8 @@ func TestGoSDK(t *testing.T) {
 
 // A client whose access token has expired refreshes it, again and again, without the person.
 func TestGoSDKRefreshes(t *testing.T) {
+	d := shared.Use(t)
 	t.Parallel()
-	d := deployment.Start(t)
 	var source *alwaysExpired
 	browser := robot.New(deployment.Employee)
 	transport := goSDKTransport(t, d, browser, func(config *auth.AuthorizationCodeHandlerConfig) {

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"mcp-access-oauth/test/deployment"
 	"mcp-access-oauth/test/npm"
 )
 
@@ -99,8 +98,8 @@ func (i inspector) Call(ctx context.Context, tool string, arguments map[string]a
 }
 
 func TestInspectorWithBearer(t *testing.T) {
+	d := shared.Use(t)
 	t.Parallel()
-	d := deployment.Start(t)
 	everyone(t, func(t *testing.T, email string) {
 		_, token := d.SignIn(t, email)
 		for _, era := range []string{"legacy", "modern"} {
@@ -115,8 +114,8 @@ func TestInspectorWithBearer(t *testing.T) {
 
 // The first question opens the browser; the Inspector remembers the sign-in for those that follow.
 func TestInspectorSignsIn(t *testing.T) {
+	d := shared.Use(t)
 	t.Parallel()
-	d := deployment.Start(t)
 	everyone(t, func(t *testing.T, email string) {
 		desktop := newDesktop(t, email)
 		callback, err := net.Listen("tcp", "127.0.0.1:0")

@@ -127,8 +127,8 @@ func (c mcpGo) Call(ctx context.Context, tool string, arguments map[string]any) 
 }
 
 func TestMCPGo(t *testing.T) {
+	d := shared.Use(t)
 	t.Parallel()
-	d := deployment.Start(t)
 	eras := map[string][]client.ClientOption{
 		"modern": nil,
 		//lint:ignore SA1019 clients of the legacy era are what this tests

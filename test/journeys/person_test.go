@@ -10,6 +10,10 @@ import (
 	"mcp-access-oauth/test/deployment"
 )
 
+// shared is the server of all journeys that leave it as it is. mcp-remote needs one of its own, for it tells servers apart
+// by their address.
+var shared = &deployment.Shared{Env: []string{"REGISTRATIONS_PER_MINUTE=1000", "PROCESSES=40"}}
+
 // mcpClient is what a journey asks of a client, whatever it is built on.
 type mcpClient interface {
 	Tools(ctx context.Context) ([]string, error)

@@ -119,8 +119,8 @@ func TestMCPRemoteTwiceOnOneStore(t *testing.T) {
 // A lost answer, and many processes of one user at once: whoever presents the refresh token gets the same answer, and the
 // session lives on (claude-code 5706, workers-oauth-provider 214).
 func TestRefreshTokenSharedByMany(t *testing.T) {
+	d := shared.Use(t)
 	t.Parallel()
-	d := deployment.Start(t)
 	client, token := d.SignIn(t, deployment.Employee)
 	refresh := func(refreshToken string) reply {
 		return post(t, d.Issuer+"/token", "grant_type", "refresh_token", "client_id", client.ClientID, "refresh_token", refreshToken, "resource", d.MCPURL)
@@ -156,8 +156,8 @@ func TestRefreshTokenSharedByMany(t *testing.T) {
 // No refresh token may depend on a scope that clients forget (canvas-mcp 146); but who does not use that grant type gets
 // none.
 func TestRefreshTokenWithoutOfflineAccess(t *testing.T) {
+	d := shared.Use(t)
 	t.Parallel()
-	d := deployment.Start(t)
 	for grantTypes, want := range map[string]bool{`["authorization_code", "refresh_token"]`: true, `["authorization_code"]`: false} {
 		client := register(t, d, `{"client_name": "Forgetful", "redirect_uris": ["http://127.0.0.1:4000/cb"], "token_endpoint_auth_method": "none", "grant_types": `+grantTypes+`}`)
 		answer := signIn(t, d, deployment.Guest, client.text("client_id"), "http://127.0.0.1:4000/cb", url.Values{"scope": {"mcp"}})

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"mcp-access-oauth/test/deployment"
 	"mcp-access-oauth/test/npm"
 )
 
@@ -84,8 +83,8 @@ func (c *typeScript) Call(_ context.Context, tool string, arguments map[string]a
 }
 
 func TestTypeScriptSDK(t *testing.T) {
+	d := shared.Use(t)
 	t.Parallel()
-	d := deployment.Start(t)
 	for _, flavour := range []string{"v1", "v1-sse", "v2", "v2-auto"} {
 		t.Run(flavour, func(t *testing.T) {
 			everyone(t, func(t *testing.T, email string) {

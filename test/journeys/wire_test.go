@@ -1,11 +1,13 @@
 package journeys
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -117,4 +119,26 @@ func signIn(t *testing.T, d *deployment.Deployment, email, clientID, redirectURI
 		t.Fatalf("redeeming the code: %d %s", answer.status, answer.raw)
 	}
 	return answer
+}
+
+// toolNames are the tools of a list, in order.
+func toolNames(t *testing.T, listed reply) []string {
+	t.Helper()
+	var list struct {
+		Result struct{ Tools []struct{ Name string } }
+	}
+	if err := json.Unmarshal([]byte(listed.raw), &list); err != nil || listed.status != http.StatusOK {
+		t.Fatalf("listing tools: %d %s", listed.status, listed.raw)
+	}
+	var names []string
+	for _, tool := range list.Result.Tools {
+		names = append(names, tool.Name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// withToken is an HTTP client that bears this token and asks for no other.
+func withToken(token string) *http.Client {
+	return oauth2.NewClient(context.Background(), oauth2.StaticTokenSource(&oauth2.Token{AccessToken: token}))
 }
