@@ -92,9 +92,9 @@ func requests(d *deployment.Deployment, method, path string) int {
 	return strings.Count(log, "method="+method+" path="+path+" ") + strings.Count(log, `"method":"`+method+`","path":"`+path+`"`)
 }
 
-// signIn goes the whole way of an authorization code for a public client, and returns what /token answered. more are
-// further parameters of the authorization request, of which resource is repeated at /token.
-func signIn(t *testing.T, d *deployment.Deployment, email, clientID, redirectURI string, more url.Values) reply {
+// signIn goes the whole way of an authorization code, and returns what /token answered. more are further parameters of the
+// authorization request, of which resource is repeated at /token; proof is what the client authenticates with there.
+func signIn(t *testing.T, d *deployment.Deployment, email, clientID, redirectURI string, more url.Values, proof ...string) reply {
 	t.Helper()
 	verifier := oauth2.GenerateVerifier()
 	request := url.Values{
@@ -109,8 +109,8 @@ func signIn(t *testing.T, d *deployment.Deployment, email, clientID, redirectURI
 	if response.Get("code") == "" || response.Get("state") != "state" || response.Get("iss") != d.Issuer {
 		t.Fatalf("signing in: the authorization response is %v", response)
 	}
-	fields := []string{"grant_type", "authorization_code", "client_id", clientID, "redirect_uri", redirectURI,
-		"code", response.Get("code"), "code_verifier", verifier}
+	fields := append(proof, "grant_type", "authorization_code", "client_id", clientID, "redirect_uri", redirectURI,
+		"code", response.Get("code"), "code_verifier", verifier)
 	if more.Has("resource") {
 		fields = append(fields, "resource", more.Get("resource"))
 	}
