@@ -12,7 +12,8 @@ import (
 )
 
 // Load reads AWS_REGION and the credentials for one service, and its endpoint from AWS_ENDPOINT_URL_<service> where that
-// is set, such as AWS_ENDPOINT_URL_DYNAMODB. Credentials are read at each use: nothing here outlives a change of them.
+// is set, such as AWS_ENDPOINT_URL_DYNAMODB. Credentials are read on first use and kept: Lambda gives a process one set for
+// its life.
 func Load(env func(string) string, service string) (aws.Config, error) {
 	region := env("AWS_REGION")
 	if region == "" {
