@@ -17,8 +17,14 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/mark3labs/mcp-go/mcp"
 
 	"mcp-access-oauth/shared/awshttp"
+	"mcp-access-oauth/shared/grants"
+	"mcp-access-oauth/shared/mcpserver"
+	"mcp-access-oauth/shared/oauth"
+	"mcp-access-oauth/shared/policy"
+	"mcp-access-oauth/shared/tools"
 )
 
 // testFunction is set in the processes that pools start in these tests: this very binary, as one of the functions below.
@@ -32,6 +38,8 @@ func TestMain(m *testing.M) {
 		awshttp.StartStream(testHandler())
 	case "raw":
 		lambda.Start(raw)
+	case "mcp":
+		awshttp.StartStream(mcpEndpoint())
 	case "endless":
 		lambda.Start(endless)
 	case "broken":
@@ -76,17 +84,52 @@ func endless() (*events.LambdaFunctionURLStreamingResponse, error) {
 	return &events.LambdaFunctionURLStreamingResponse{StatusCode: http.StatusOK, Body: body}, nil
 }
 
+// mcpEndpoint is the MCP endpoint with a tool that reports three steps, and waits at the gate after each. Everyone is
+// somebody there.
+func mcpEndpoint() http.Handler {
+	resource, err := oauth.NewResource("http://localhost:8789/mcp")
+	if err != nil {
+		panic(err) // it is one
+	}
+	endpoint, err := mcpserver.New(mcpserver.Config{
+		Issuer: "http://localhost:8788", Resource: resource,
+		Authenticate: func(context.Context, string) (grants.Access, error) {
+			return grants.Access{GrantID: "grant", ClientID: "client", Scopes: []string{"mcp"}, Resource: resource.String(), Expires: time.Now().Add(time.Hour)}, nil
+		},
+		Tools: []tools.Tool{{
+			Name: "steps", Access: policy.Everyone, Input: `{"type": "object", "properties": {"gate": {"type": "string"}}}`,
+			Call: func(ctx context.Context, c *tools.Call) (*mcp.CallToolResult, error) {
+				var arguments struct{ Gate string }
+				if err := c.Bind(&arguments); err != nil {
+					return nil, err
+				}
+				for i := range 3 {
+					c.Progress(ctx, float64(i+1), 3, "")
+					wait(arguments.Gate)
+				}
+				return tools.Text("done"), nil
+			},
+		}},
+	})
+	if err != nil {
+		panic(err)
+	}
+	return endpoint
+}
+
+// wait returns when the test lets this process go on.
+func wait(gate string) {
+	if response, err := http.Get(gate + "?pid=" + strconv.Itoa(os.Getpid())); err == nil {
+		_ = response.Body.Close()
+	}
+}
+
 // testHandler lets a test hold requests at a gate of its own, whose URL they name.
 func testHandler() http.Handler {
 	mux := http.NewServeMux()
-	wait := func(r *http.Request) {
-		if response, err := http.Get(r.URL.Query().Get("gate") + "?pid=" + strconv.Itoa(os.Getpid())); err == nil {
-			_ = response.Body.Close()
-		}
-	}
 	mux.HandleFunc("/pid", func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Query().Has("gate") {
-			wait(r)
+			wait(r.URL.Query().Get("gate"))
 		}
 		fmt.Fprint(w, os.Getpid())
 	})
@@ -104,7 +147,7 @@ func testHandler() http.Handler {
 		for i := range 3 {
 			fmt.Fprintf(w, "data: %d\n\n", i)
 			_ = http.NewResponseController(w).Flush()
-			wait(r)
+			wait(r.URL.Query().Get("gate"))
 		}
 		switch r.URL.Query().Get("end") {
 		case "panic":

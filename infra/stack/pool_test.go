@@ -173,6 +173,39 @@ func TestStream(t *testing.T) {
 	}
 }
 
+// Progress of a tool call is with the client while the tool still works, and the result comes last.
+func TestProgress(t *testing.T) {
+	url, g := urlOf(t, newTestPool(t, "mcp", 1, 60)), newGate(t)
+	call := `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"steps","arguments":{"gate":"` + g.url + `"},"_meta":{"progressToken":7}}}`
+	response, err := http.DefaultClient.Do(newRequest(t, http.MethodPost, url+"/mcp", call, "Authorization", "Bearer token",
+		"Content-Type", "application/json", "Accept", "application/json, text/event-stream", "MCP-Protocol-Version", "2025-11-25"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	lines := bufio.NewScanner(response.Body)
+	data := func() string {
+		t.Helper()
+		for lines.Scan() {
+			if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
+				return data
+			}
+		}
+		t.Fatalf("%s: the stream ended: %v", response.Status, lines.Err())
+		return ""
+	}
+	for step := range 3 {
+		if got := data(); !strings.Contains(got, `"progress":`+strconv.Itoa(step+1)) || !strings.Contains(got, `"progressToken":7`) {
+			t.Errorf("step %d: %s", step+1, got)
+		}
+		receive(t, "the tool", g.arrived) // so it works on, and is let go on only now
+		g.letGo(t)
+	}
+	if got := data(); !strings.Contains(got, `"id":1`) || !strings.Contains(got, "done") {
+		t.Errorf("result: %s", got)
+	}
+}
+
 // The time limit cuts a stream, too.
 func TestStreamTimeout(t *testing.T) {
 	got := get(t, urlOf(t, newTestPool(t, "endless", 1, 1)))
