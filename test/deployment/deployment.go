@@ -259,25 +259,33 @@ func free(port int) bool {
 	return true
 }
 
+// built is what has been built, once for all tests of the process.
 var built struct {
 	sync.Mutex
-	program string
-	dist    string // the built functions, for the stack
+	dir      string            // of the programs
+	programs map[string]string // by folder of the source
+	dist     string            // the functions
 }
 
-// build compiles the program once per test process; with the race detector if the test has it.
+// build compiles the program; with the race detector if the test has it.
 func build(t testing.TB, target target) string {
 	t.Helper()
+	if target.functions {
+		Functions(t)
+	}
 	built.Lock()
 	defer built.Unlock()
-	if built.program != "" {
-		return built.program
+	if program := built.programs[target.main]; program != "" {
+		return program
 	}
-	dir, err := os.MkdirTemp("", "mcp-access-oauth-test")
-	if err != nil {
-		t.Fatal(err)
+	if built.dir == "" {
+		dir, err := os.MkdirTemp("", "mcp-access-oauth-test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		built.dir, built.programs = dir, map[string]string{}
 	}
-	program := filepath.Join(dir, filepath.Base(target.main))
+	program := filepath.Join(built.dir, filepath.Base(target.main))
 	args := []string{"build", "-o", program}
 	if raceDetector() {
 		args = append(args, "-race")
@@ -287,33 +295,56 @@ func build(t testing.TB, target target) string {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("building %s: %v\n%s", target.main, err, out)
 	}
-	if target.functions {
-		built.dist = buildFunctions(t)
-	}
-	built.program = program
+	built.programs[target.main] = program
 	return program
 }
 
-// buildFunctions builds the Lambda functions as `make build` does, unless DIST says where they are.
-func buildFunctions(t testing.TB) string {
+// Functions is the folder of the Lambda functions, as the stack takes it: built as `make build` does, unless DIST says
+// where they are.
+func Functions(t testing.TB) string {
 	t.Helper()
-	if dist := os.Getenv("DIST"); dist != "" {
-		return dist
+	built.Lock()
+	defer built.Unlock()
+	if built.dist == "" {
+		built.dist = os.Getenv("DIST")
 	}
+	if built.dist != "" {
+		return built.dist
+	}
+	dist := filepath.Join(npm.Root(t), "dist")
+	defer lock(t, dist)()
 	cmd := exec.Command("make", "build-"+runtime.GOARCH)
 	cmd.Dir = npm.Root(t)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("building the functions: %v\n%s", err, out)
 	}
-	return filepath.Join(npm.Root(t), "dist", runtime.GOARCH)
+	built.dist = filepath.Join(dist, runtime.GOARCH)
+	return built.dist
 }
 
-// Close removes the built program. A package that uses Start calls it at the end of its TestMain.
+// lock keeps other test processes from building while this one does: one would start what another is writing.
+func lock(t testing.TB, dist string) (unlock func()) {
+	t.Helper()
+	err := os.MkdirAll(dist, 0o755)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.OpenFile(filepath.Join(dist, ".building"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err == nil {
+		err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX)
+	}
+	if err != nil {
+		t.Fatalf("waiting for another build of the functions: %v", err)
+	}
+	return func() { _ = file.Close() } // which releases it
+}
+
+// Close removes the built programs. A package that uses Start calls it at the end of its TestMain.
 func Close() {
 	built.Lock()
 	defer built.Unlock()
-	if built.program != "" {
-		_ = os.RemoveAll(filepath.Dir(built.program))
+	if built.dir != "" {
+		_ = os.RemoveAll(built.dir)
 	}
 }
 
