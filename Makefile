@@ -23,7 +23,7 @@ lint: ## Check formatting, vet, staticcheck and known vulnerabilities
 	go run $(STATICCHECK) ./...
 	@sh test/govulncheck.sh $(GOVULNCHECK)
 
-bench: ## Print what authentication costs: CPU and throughput of a call, refreshes and registrations per second
+bench: ## Print what authentication costs: calls, refreshes, registrations; and how fast functions start and streams arrive
 	@go test ./test/bench -run "^$$" -bench . -benchtime 1x
 
 conformance: ## Run the official MCP conformance suite against the production stack

@@ -140,7 +140,10 @@ func residentMB(b *testing.B, pid int) float64 {
 	return 0
 }
 
-func median[T int64 | float64 | time.Duration](values []T) T {
+func median[T int64 | float64 | time.Duration](values []T) T { return percentile(values, 50) }
+
+// percentile is the value that so many of a hundred are below.
+func percentile[T int64 | float64 | time.Duration](values []T, percent int) T {
 	sorted := slices.Sorted(slices.Values(values))
-	return sorted[len(sorted)/2]
+	return sorted[len(sorted)*percent/100]
 }
