@@ -181,9 +181,10 @@ func (d *Documents) negotiate(o object, c *Client) error {
 			methods = append(methods, method)
 		}
 	}
-	// Key material is checked even where it is not used: private keys must not stand in a document.
+	// Key material is checked even where it is not used: private keys must not stand in a document. Keys of kinds that we
+	// lack may.
 	if o.has("jwks") {
-		if _, err := parseKeySet(o["jwks"]); err != nil {
+		if _, err := parseKeySet(o["jwks"]); err != nil && !errors.Is(err, errNoKey) {
 			return fmt.Errorf("jwks %w", err)
 		}
 	}

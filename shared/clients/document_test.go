@@ -129,6 +129,8 @@ func TestDocumentMethods(t *testing.T) {
 		{"prefers none", map[string]any{"token_endpoint_auth_methods_supported": []string{"none", "private_key_jwt"}, "jwks": keys}, []string{"none", "private_key_jwt"}},
 		{"what we lack is passed over", map[string]any{"token_endpoint_auth_method": "tls_client_auth", "token_endpoint_auth_methods_supported": []string{"tls_client_auth", "none"}}, []string{"none"}},
 		{"unusable keys leave none", map[string]any{"token_endpoint_auth_methods_supported": []string{"private_key_jwt", "none"}}, []string{"none"}},
+		{"keys that we lack the algorithm of do not matter to none", map[string]any{"jwks": json.RawMessage(`{"keys":[{"kty":"AKP","pub":"AA"}]}`)}, []string{"none"}},
+		{"nor does an empty set", map[string]any{"jwks": json.RawMessage(`{"keys":[]}`), "token_endpoint_auth_methods_supported": []string{"private_key_jwt"}}, []string{"none"}},
 		{"an algorithm that we lack leaves none", map[string]any{"token_endpoint_auth_methods_supported": []string{"private_key_jwt", "none"}, "jwks": keys, "token_endpoint_auth_signing_alg": "PS512"}, []string{"none"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -25,6 +25,8 @@ const (
 	keyRefetch = time.Minute
 )
 
+var errNoKey = errors.New("has no key for RS256, ES256 or EdDSA")
+
 // parseKeySet reads a JWK Set (RFC 7517 section 5) and keeps the keys that can verify an assertion. Keys of other types
 // or uses are passed over; private or symmetric material anywhere refuses the whole set.
 func parseKeySet(raw []byte) ([]jose.JSONWebKey, error) {
@@ -56,7 +58,7 @@ func parseKeySet(raw []byte) ([]jose.JSONWebKey, error) {
 		}
 	}
 	if len(keys) == 0 {
-		return nil, errors.New("has no key for RS256, ES256 or EdDSA")
+		return nil, errNoKey
 	}
 	return keys, nil
 }
