@@ -199,7 +199,9 @@ func TestPatience(t *testing.T) {
 	r := newRegion(t, func(c *Config) { c.Patience = 50 * time.Millisecond })
 	ended := make(chan struct{})
 	r.Answer(hanging(ended), -1)
-	_, _, line, err := r.paint(t.Context(), tools.PaintRequest{Prompt: "fox", Steps: 8})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	_, _, line, err := r.paint(ctx, tools.PaintRequest{Prompt: "fox", Steps: 8})
 	if !errors.Is(err, slow) || !strings.Contains(line, "stable-image-ultra") {
 		t.Errorf("error %v, log %s", err, line)
 	}

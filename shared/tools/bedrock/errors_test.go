@@ -38,6 +38,7 @@ func TestFailures(t *testing.T) {
 		"denied":          {failure(403, "AccessDeniedException", "User: arn:aws:sts::1:x is not authorized to perform: bedrock:InvokeModel"), "not available", 1, "not authorized to perform"},
 		"not subscribed":  {failure(403, "MPAgreementBeingCreated", "subscription"), "not available", 1, "subscription"},
 		"not signed":      {failure(403, "UnrecognizedClientException", "token is invalid"), "not available", 1, "token is invalid"},
+		"no credentials":  {failure(401, "UnauthorizedException", "credentials"), "not available", 1, "credentials"},
 		"end of life":     {failure(404, "ResourceNotFoundException", "This model version has reached the end of its life."), "not available", 1, "end of its life"},
 		"account":         {failure(400, "ValidationException", "Operation not allowed"), "not available", 1, "Operation not allowed"},
 		"region":          {failure(400, "ValidationException", "The provided model identifier is invalid."), "not available", 1, "identifier"},
@@ -61,7 +62,7 @@ func TestFailures(t *testing.T) {
 		"not JSON":         {bedrocktest.Body(`<html>`), "", 1, ""},
 		"cut JSON":         {bedrocktest.Body(`{"finish_reasons":[null],"images":["iVBO`), "", 1, ""},
 		"too large":        {bedrocktest.Body(`{"finish_reasons":[null],"images":["` + huge + `"]}`), "", 1, ""},
-		"too large error":  {failure(400, "ValidationException", huge), "", 1, ""},
+		"too large error":  {failure(400, "ValidationException", huge[:2*maxRefusal]), "", 1, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRegion(t, nil)
