@@ -20,7 +20,7 @@ const (
 )
 
 // request is what the three models take; seed is left out, which means a random one. JPEG, because clients bound what
-// a tool may answer, and a PNG is some five times as large.
+// a tool may answer, and a PNG is several times as large.
 type request struct {
 	Prompt       string `json:"prompt"`
 	AspectRatio  string `json:"aspect_ratio"`
