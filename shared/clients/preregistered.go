@@ -21,7 +21,8 @@ var fileMembers = []string{
 
 // LoadFile reads the operator's clients from a JSON file, {"clients": [...]}, each with the members of RFC 7591 section
 // 2, its client_id, and for a client with a secret client_secret_sha256: the SHA-256 in hexadecimal, so that the file
-// holds no secret. Without token_endpoint_auth_method such a client may send it in the header or the body. checkURL checks the form of a jwks_uri (Fetcher.CheckURL). Errors name the client and the member.
+// holds no secret. Without token_endpoint_auth_method such a client may send it in the header or the body. checkURL checks
+// the form of a jwks_uri (Fetcher.CheckURL). Errors name the client and the member.
 func LoadFile(path string, nativeSchemes []string, checkURL func(string) error) (map[string]Client, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
