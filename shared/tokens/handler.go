@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -89,6 +90,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, serve func(conte
 	if refusal != nil {
 		return refusal
 	}
+	audit.Add(r.Context(), slog.String("client_id", credentials.ClientID)) // not yet proven
 	return serve(r.Context(), w, request{form, credentials})
 }
 

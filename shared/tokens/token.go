@@ -44,7 +44,7 @@ func (h *Handler) token(ctx context.Context, w http.ResponseWriter, r request) e
 	if !ok {
 		return oauth.NewError(oauth.UnsupportedGrantType, "grant_type must be authorization_code, refresh_token or client_credentials")
 	}
-	audit.Add(ctx, slog.String("grant_type", name), slog.String("client_id", r.credentials.ClientID))
+	audit.Add(ctx, slog.String("grant_type", name))
 	// RFC 8707 section 2.2: the one resource in any of its spellings, or none.
 	if _, err := h.Resource.Canonical(r.form.Resources()); err != nil {
 		return err

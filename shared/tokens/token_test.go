@@ -308,11 +308,22 @@ func TestE05_UpstreamOverHTTP(t *testing.T) {
 func TestToken_RefusalsAreLogged(t *testing.T) {
 	w := newWorld(t)
 	logged := audit.Requests(slog.New(slog.NewJSONHandler(w.log, nil)), w.Now, func(*http.Request) string { return "req" }, w.mux)
-	r := httptest.NewRequest(http.MethodPost, "/token", strings.NewReader(refreshForm(w.public, "rt_made-up").Encode()))
-	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	logged.ServeHTTP(httptest.NewRecorder(), r)
-	if line := w.log.String(); !strings.Contains(line, `"error":"invalid_grant","reason":"the refresh token is unknown, expired or revoked"`) || strings.Contains(line, "made-up") {
-		t.Errorf("the log says %s", line)
+	for _, c := range []struct {
+		path  string
+		form  url.Values
+		wants string
+	}{
+		{"/token", refreshForm(w.public, "rt_made-up"), `"client_id":"` + w.public + `","grant_type":"refresh_token","error":"invalid_grant","reason":"the refresh token is unknown, expired or revoked"`},
+		{"/revoke", form("client_id", w.confidential, "client_secret", "made-up", "token", "x"), `"client_id":"` + w.confidential + `","error":"invalid_client"`},
+		{"/introspect", form("client_id", w.public, "token", "made-up"), `"client_id":"` + w.public + `","error":"invalid_client"`},
+	} {
+		w.log.Reset()
+		r := httptest.NewRequest(http.MethodPost, c.path, strings.NewReader(c.form.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		logged.ServeHTTP(httptest.NewRecorder(), r)
+		if line := w.log.String(); !strings.Contains(line, c.wants) || strings.Contains(line, "made-up") {
+			t.Errorf("%s: the log says %s", c.path, line)
+		}
 	}
 }
 
