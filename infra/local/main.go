@@ -5,18 +5,14 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
 	"strconv"
 	"syscall"
-
-	"github.com/joho/godotenv"
 
 	"mcp-access-oauth/shared/config"
 )
@@ -30,12 +26,11 @@ func main() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(300)
 	}
-	// What the environment says wins over the file.
-	if err := godotenv.Load(); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		fmt.Fprintln(os.Stderr, "mcp-access-oauth: reading .env:", err)
-		os.Exit(1)
+	err := loadDotEnv(".env")
+	if err == nil {
+		err = run(ctx, os.Getenv, os.Stdout, os.Stderr)
 	}
-	if err := run(ctx, os.Getenv, os.Stdout, os.Stderr); err != nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "mcp-access-oauth:", err)
 		os.Exit(1)
 	}
