@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	"github.com/go-jose/go-jose/v4"
 )
 
 const (
@@ -115,8 +117,24 @@ func (k *keySet) readSet(req *http.Request) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", clean(k.url), err)
 	}
-	if !json.Valid(body) {
-		return nil, fmt.Errorf("%s is not a JSON document", clean(k.url))
+	if body, err = readable(body); err != nil {
+		return nil, fmt.Errorf("%s %w", clean(k.url), err)
 	}
 	return body, nil
+}
+
+// readable leaves out the keys that cannot be read, as RFC 7517 section 5 asks: for one of a curve that is not known,
+// go-oidc would refuse them all.
+func readable(body []byte) ([]byte, error) {
+	var set struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if json.Unmarshal(body, &set) != nil || set.Keys == nil {
+		return nil, errors.New("is not a JWK Set")
+	}
+	set.Keys = slices.DeleteFunc(set.Keys, func(raw json.RawMessage) bool {
+		var key jose.JSONWebKey
+		return json.Unmarshal(raw, &key) != nil
+	})
+	return json.Marshal(set)
 }

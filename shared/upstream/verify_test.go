@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -207,6 +208,39 @@ func TestC06_KeyIDFlood(t *testing.T) {
 	}
 }
 
+// RFC 7517 section 5: keys that are not understood are ignored. A provider that adds one signs nobody out.
+func TestKeySet_KeysOfUnknownKinds(t *testing.T) {
+	f := newFake(t)
+	raw, err := json.Marshal(jose.JSONWebKey{Key: f.rsa.Public(), KeyID: "rsa", Use: "sig"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, key := range map[string]string{
+		"another type":         `{"kty":"AKP","kid":"pq","pub":"AA"}`,
+		"a key for encryption": `{"kty":"OKP","crv":"X25519","use":"enc","x":"hSDwCYkwp1R0i33ctD73Wg2_Og0mOBr066SpjqqbTmo"}`,
+		"another curve":        `{"kty":"EC","crv":"secp256k1","x":"AA","y":"AA"}`,
+		"a broken certificate": `{"kty":"RSA","n":"AQAB","e":"AQAB","x5c":["bad"]}`,
+		"a member missing":     `{"kty":"EC","crv":"P-256","x":"AA"}`,
+		"no object":            `7`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			f.set(func() {
+				f.override = func(w http.ResponseWriter, r *http.Request) bool {
+					if r.URL.Path != "/jwks" {
+						return false
+					}
+					w.Header().Set("Content-Type", "application/json")
+					_, _ = io.WriteString(w, `{"keys":[`+key+`,`+string(raw)+`]}`)
+					return true
+				}
+			})
+			if _, err := exchange(t, f.provider(t)); err != nil {
+				t.Errorf("a good key beside it: %v", err)
+			}
+		})
+	}
+}
+
 func TestKeySetUnavailable(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -215,6 +249,8 @@ func TestKeySetUnavailable(t *testing.T) {
 		{"500", fails(500, "")},
 		{"404", fails(404, "")},
 		{"garbage", fails(200, "<html>")},
+		{"another document", fails(200, `{"error":"maintenance"}`)},
+		{"keys that are no list", fails(200, `{"keys":"x"}`)},
 		{"too large", fails(200, `{"keys":[],"x":"`+strings.Repeat("x", maxAnswer)+`"}`)},
 		{"redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) }},
 	} {
