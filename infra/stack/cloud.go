@@ -109,7 +109,11 @@ func startCloud(ctx context.Context, s settings, log io.Writer) (_ *cloud, err e
 	kms := kmstest.NewFrom(seal.DeriveKey(master, "stack kms"))
 	clientSecret := seal.DeriveKey(master, "stack client secret")
 	secret := hex.EncodeToString(clientSecret[:])
-	awsURL, err := c.listen("127.0.0.1:0", c.permissions.guard(byTarget(kms, secretsManager(secretARN, cmp.Or(s.clientSecret, secret)), bedrocktest.New())))
+	var models http.Handler = bedrocktest.New()
+	if s.bedrock != nil {
+		models = httputil.NewSingleHostReverseProxy(s.bedrock)
+	}
+	awsURL, err := c.listen("127.0.0.1:0", c.permissions.guard(byTarget(kms, secretsManager(secretARN, cmp.Or(s.clientSecret, secret)), models)))
 	if err != nil {
 		return nil, err
 	}

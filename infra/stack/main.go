@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -21,6 +22,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"mcp-access-oauth/shared/config"
 )
 
 func main() {
@@ -45,6 +48,8 @@ type settings struct {
 	clientSecret string
 	// loopbackDocuments is ALLOW_LOOPBACK_DOCUMENTS, which no deployment has.
 	loopbackDocuments string
+	// bedrock is AWS_ENDPOINT_URL_BEDROCK_RUNTIME, a test's stand-in for the image models in the place of our own.
+	bedrock *url.URL
 }
 
 // parameters of the template by the names that their values have for `make run`, and in the functions' environments.
@@ -79,6 +84,13 @@ func readSettings(env func(string) string) (settings, error) {
 		if value := env(variable); value != "" {
 			s.parameters[parameter] = value
 		}
+	}
+	if endpoint := env("AWS_ENDPOINT_URL_BEDROCK_RUNTIME"); endpoint != "" {
+		u, err := url.Parse(endpoint)
+		if err != nil || !config.Loopback(u.Hostname()) { // the functions' keys here are no keys of AWS
+			return settings{}, errors.New("AWS_ENDPOINT_URL_BEDROCK_RUNTIME must be the URL of a stand-in on this machine")
+		}
+		s.bedrock = u
 	}
 	dist, err := filepath.Abs(s.dist)
 	s.dist = dist

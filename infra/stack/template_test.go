@@ -135,7 +135,7 @@ func TestSettings(t *testing.T) {
 	if s, err := readSettings(env("ALLOWED_EMAILS", "a@example.com")); err != nil || len(s.parameters) != 1 || s.parameters["AllowedEmails"] != "a@example.com" {
 		t.Errorf("parameters %v, %v", s.parameters, err)
 	}
-	for _, wrong := range [][2]string{{"PORT", "x"}, {"PORT", "0"}, {"PORT", "65534"}, {"PROCESSES", "0"}, {"PROCESSES", "many"}} {
+	for _, wrong := range [][2]string{{"PORT", "x"}, {"PORT", "0"}, {"PORT", "65534"}, {"PROCESSES", "0"}, {"PROCESSES", "many"}, {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "https://bedrock-runtime.us-west-2.amazonaws.com"}} {
 		if _, err := readSettings(env(wrong[0], wrong[1])); err == nil || !strings.HasPrefix(err.Error(), wrong[0]+" ") {
 			t.Errorf("%s=%s: %v", wrong[0], wrong[1], err)
 		}
