@@ -3,9 +3,12 @@ package journeys
 import (
 	"bytes"
 	"image/jpeg"
+	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
@@ -14,12 +17,19 @@ import (
 	"mcp-access-oauth/test/robot"
 )
 
-// With IMAGE_MODEL=bedrock the image comes from the model that the steps choose, with as many steps of progress, and a
-// refusal of its content filter reaches the person. The stack has a stand-in for Bedrock of its own, which its functions
-// reach under the template's policy; make run is told of this one.
+// With IMAGE_MODEL=bedrock the image comes from the model that the steps choose, with as many steps of progress while it
+// works, and a refusal of its content filter reaches the person. On the stack the built function reaches the stand-in
+// under the template's policy.
 func TestBedrock(t *testing.T) {
 	t.Parallel()
-	stub := httptest.NewServer(bedrocktest.New())
+	models := bedrocktest.New()
+	var working atomic.Bool
+	stub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for working.Load() && r.Context().Err() == nil {
+			time.Sleep(5 * time.Millisecond)
+		}
+		models.ServeHTTP(w, r)
+	}))
 	defer stub.Close()
 	d := deployment.Start(t, "IMAGE_MODEL=bedrock", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME="+stub.URL, "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test")
 	client, err := connectGoSDK(t.Context(), goSDKTransport(t, d, robot.New(deployment.Employee), nil), "")
@@ -28,6 +38,19 @@ func TestBedrock(t *testing.T) {
 	}
 	defer client.session.Close()
 	journey{client, true}.check(t, deployment.Employee)
+
+	// The model is not done before its caller has been told of a first step.
+	working.Store(true)
+	client.progress.Store(0)
+	go func() {
+		for client.progress.Load() == 0 && t.Context().Err() == nil {
+			time.Sleep(5 * time.Millisecond)
+		}
+		working.Store(false)
+	}()
+	if got := (journey{client, true}).call(t, t.Context(), "generateImage", map[string]any{"prompt": "a lighthouse at dawn", "steps": 5}); got.Images != 1 || got.Progress != 5 {
+		t.Errorf("an image that takes its time: %+v", got)
+	}
 
 	list, err := client.session.ListTools(t.Context(), nil)
 	if err != nil {
@@ -38,8 +61,8 @@ func TestBedrock(t *testing.T) {
 			t.Errorf("the description does not say what steps are: %s", tool.Description)
 		}
 	}
-	models := map[int]string{6: "Stable Diffusion 3.5 Large", 8: "Stable Image Ultra"}
-	for steps, model := range models {
+	chosen := map[int]string{6: "Stable Diffusion 3.5 Large", 8: "Stable Image Ultra"}
+	for steps, model := range chosen {
 		result, err := client.session.CallTool(t.Context(), &mcp.CallToolParams{Name: "generateImage", Arguments: map[string]any{"prompt": "a lighthouse at dusk", "steps": steps}})
 		if err != nil || result.IsError || len(result.Content) != 2 {
 			t.Fatalf("%d steps: %+v, %v", steps, result, err)
@@ -63,9 +86,17 @@ func TestBedrock(t *testing.T) {
 	if err != nil || len(history.Contents) != 1 {
 		t.Fatalf("history: %+v, %v", history, err)
 	}
-	for _, model := range models {
+	if calls := models.Calls(); len(calls) != 5 {
+		t.Errorf("the models were called %d times", len(calls))
+	}
+	for _, model := range chosen {
 		if !strings.Contains(history.Contents[0].Text, model) {
 			t.Errorf("the history does not name %s: %s", model, history.Contents[0].Text)
+		}
+	}
+	for _, call := range models.Calls() {
+		if call.Region != "us-west-2" {
+			t.Errorf("a call for the region %s", call.Region)
 		}
 	}
 	if strings.Contains(history.Contents[0].Text, bedrocktest.Filtered) {
