@@ -352,5 +352,8 @@ func TestF06_DocumentOutOfReach(t *testing.T) {
 	if resp.Header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}
-	wantPage(t, resp, 503, "could not be checked")
+	page := wantPage(t, resp, 503, "could not be checked")
+	if log := r.log.String(); !strings.Contains(log, "connection refused") || strings.Contains(page, "refused") {
+		t.Errorf("the cause belongs to the log, not to the page; the log says %s", log)
+	}
 }

@@ -117,7 +117,11 @@ func (h *Handler) backURL(t transaction, code string) string {
 func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error, back string) {
 	p := problemOf(err)
 	if p.Status >= http.StatusInternalServerError {
-		audit.Fault(r.Context(), err)
+		cause := err
+		if oerr, ok := errors.AsType[*oauth.Error](err); ok && oerr.Cause != nil {
+			cause = oerr.Cause
+		}
+		audit.Fault(r.Context(), cause)
 		audit.Refusal(r.Context(), p.Code, p.Title)
 	} else {
 		audit.Refusal(r.Context(), p.Code, err.Error())
