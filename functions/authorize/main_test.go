@@ -22,7 +22,8 @@ func TestStart(t *testing.T) {
 		{"ISSUER", ""}, {"MCP_URL", ""}, {"ALLOWED_EMAILS", "everyone"}, {"TOOL_POLICY", "{"}, {"NATIVE_SCHEMES", "javascript"},
 		{"ACCESS_ISSUER", "http://idp.example.com"}, {"ACCESS_CLIENT_ID", ""}, {"ACCESS_PROMPT", "none"},
 		{"ACCESS_REQUIRE_EMAIL_VERIFIED", "maybe"}, {"ACCESS_AUTHORIZATION_URL", "http://idp.example.com/authorize"},
-		{"TABLE_NAME", ""}, {"KMS_KEY_ID", ""}, {"STACK_NAME", ""}, {"AWS_REGION", ""}, {"CLIENTS_FILE", "missing.json"},
+		{"TABLE_NAME", ""}, {"KMS_KEY_ID", ""}, {"STACK_NAME", ""}, {"AWS_REGION", ""}, {"CLIENTS_FILE", "missing.json"}, {"CLIENTS", "{"},
+		{"ALLOW_LOOPBACK_DOCUMENTS", "maybe"}, {"OPERATOR_NAME", strings.Repeat("x", 61)},
 	})
 	c.Set("ACCESS_CLIENT_ID", "")
 	c.Refuses([][2]string{{"ACCESS_CLIENT_ID", ""}})

@@ -30,7 +30,8 @@ func TestStart(t *testing.T) {
 	c.Refuses([][2]string{
 		{"ISSUER", ""}, {"MCP_URL", ""}, {"ALLOWED_EMAILS", "everyone"}, {"TOOL_POLICY", "{"}, {"NATIVE_SCHEMES", "javascript"},
 		{"ACCESS_ISSUER", "http://idp.example.com"}, {"ACCESS_CLIENT_ID", ""}, {"ACCESS_CLIENT_SECRET_ARN", ""}, {"ACCESS_CLIENT_SECRET", "beside the ARN"},
-		{"TABLE_NAME", ""}, {"KMS_KEY_ID", ""}, {"STACK_NAME", ""}, {"AWS_REGION", ""}, {"CLIENTS_FILE", "missing.json"},
+		{"TABLE_NAME", ""}, {"KMS_KEY_ID", ""}, {"STACK_NAME", ""}, {"AWS_REGION", ""}, {"CLIENTS_FILE", "missing.json"}, {"CLIENTS", "{"},
+		{"ALLOW_LOOPBACK_DOCUMENTS", "maybe"}, {"OPERATOR_NAME", strings.Repeat("x", 61)},
 	})
 }
 
