@@ -115,6 +115,16 @@ func RequestID(ctx context.Context) string {
 	return ""
 }
 
+// cut keeps what our own methods and paths need. A path that is longer is none of ours, and may hold what somebody has
+// put there by mistake: less than half of a token's secret is left of it.
+func cut(s string) string {
+	const most = 48
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most], "") + "..."
+	}
+	return s
+}
+
 // Requests writes one line per request once it has been answered: method, path, status, duration in milliseconds, and
 // what handlers added. The query is left out, for codes and states travel in it. requestID gives each request's id.
 func Requests(logger *slog.Logger, now func() time.Time, requestID func(*http.Request) string, next http.Handler) http.Handler {
@@ -138,8 +148,8 @@ func Requests(logger *slog.Logger, now func() time.Time, requestID func(*http.Re
 			info.mu.Lock()
 			attrs := make([]slog.Attr, 0, 6+len(info.attrs))
 			attrs = append(attrs,
-				slog.String("method", r.Method),
-				slog.String("path", r.URL.Path),
+				slog.String("method", cut(r.Method)),
+				slog.String("path", cut(r.URL.Path)),
 				slog.Int("status", status),
 				slog.Float64("ms", float64(now().Sub(start).Microseconds())/1000),
 				slog.String("request_id", info.id))

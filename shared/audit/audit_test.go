@@ -50,6 +50,17 @@ func TestRequests(t *testing.T) {
 		t.Errorf("line %v", line)
 	}
 
+	// H05: a token that somebody has put into the path stays out of the log, and so does a path without end.
+	out.Reset()
+	token := "at_" + strings.Repeat("g", 22) + "_" + strings.Repeat("s", 43)
+	Requests(logger, now, id, http.NotFoundHandler()).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/"+token+strings.Repeat("/é", 5000), nil))
+	if strings.Contains(out.String(), strings.Repeat("s", 22)) || out.Len() > 400 {
+		t.Errorf("the line is %s", out.String())
+	}
+	if longest := "/.well-known/oauth-authorization-server/mcp"; cut(longest) != longest {
+		t.Errorf("the path %s is cut to %s", longest, cut(longest))
+	}
+
 	if line, _ = serve(func(w http.ResponseWriter, r *http.Request) {}); line["status"] != 200.0 || line["level"] != "INFO" {
 		t.Errorf("an empty answer logs %v", line)
 	}

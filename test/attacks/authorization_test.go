@@ -85,6 +85,7 @@ func TestA05_RepeatedParameters(t *testing.T) {
 			get(t, c.authorize()+"&"+parameter+"="+url.QueryEscape(value)).localPage(t, http.StatusBadRequest, "invalid_request", "repeated")
 		}
 	}
+	get(t, c.authorize()+"&%72edirect_uri="+url.QueryEscape("https://evil.example/")).localPage(t, http.StatusBadRequest, "repeated")
 	get(t, c.authorize()+"&resource="+url.QueryEscape("https://evil.example/mcp")).toClient(t, c, "invalid_target")
 }
 

@@ -177,6 +177,7 @@ func TestH05_SecretsStayOutOfLogsAndErrors(t *testing.T) {
 		rpc(t, d.MCPURL, next.access, "tools/call", map[string]any{"name": "x", "arguments": map[string]any{"password": "Canary-password"}}, "Cookie", "session=Canary-password"),
 		call(t, d, next.access, "generateImage", map[string]any{"steps": "Canary-password"}),
 		get(t, c.authorize("state", "Canary-state-of-the-client", "redirect_uri", "https://evil.example/")),
+		get(t, d.MCPURL+"/"+next.access), get(t, d.Issuer+"/token/"+next.refresh),
 		get(t, d.Issuer+"/nowhere?token="+next.access, "Referer", d.Issuer+"/callback?code="+code, "User-Agent", next.access),
 		register(t, d, `{"client_secret":"Canary-wrong-secret","redirect_uris":["javascript:Canary-wrong-secret"]}`),
 		c.redeem(t, code), // and the whole family ends

@@ -77,8 +77,10 @@ func TestH08_TableDump(t *testing.T) {
 			if len(secret) < 8 {
 				t.Fatalf("the %s is %q, which is nothing to look for", name, secret)
 			}
-			if where := found(item, secret); where != "" {
-				t.Errorf("the %s stands %s in an item: %.300q", name, where, item)
+			for _, part := range parts(secret) {
+				if where := found(item, part); where != "" {
+					t.Errorf("the %s stands %s in an item: %.300q", name, where, item)
+				}
 			}
 		}
 	}
@@ -152,6 +154,15 @@ func dumpDynamoDB(t testing.TB, folder string) (items [][]byte) {
 		}
 	}
 	return items
+}
+
+// parts are a secret and, if it is long, its ends: what is kept of it must not be a piece either.
+func parts(secret string) []string {
+	const enough = 16
+	if len(secret) < 2*enough {
+		return []string{secret}
+	}
+	return []string{secret, secret[:enough], secret[len(secret)-enough:]}
 }
 
 var encodedRun = regexp.MustCompile(`[A-Za-z0-9+/_-]{16,}`)
