@@ -151,9 +151,9 @@ func TestThrottling(t *testing.T) {
 		var exempt []string
 		for route, settings := range stage.Properties["RouteSettings"].(map[string]any) {
 			exempt = append(exempt, route)
-			rate, ok := at(settings, "ThrottlingRateLimit").(float64)
-			if !ok || rate < 10_000 {
-				t.Errorf("%s: rate %v, want the account's own limit, as a number", route, at(settings, "ThrottlingRateLimit"))
+			// More than the account allows would be refused, and 2,500 after 1,250 is what an account has everywhere.
+			if rate, burst := at(settings, "ThrottlingRateLimit"), at(settings, "ThrottlingBurstLimit"); rate != 2500.0 || burst != 1250.0 {
+				t.Errorf("%s: rate %v and burst %v, want the account's own limits, as numbers", route, rate, burst)
 			}
 			if !slices.ContainsFunc(texts(stage.DependsOn), func(id string) bool { return d.Resources[id].Properties["RouteKey"] == route }) {
 				t.Errorf("the stage does not wait for the route %s", route)
