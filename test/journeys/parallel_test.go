@@ -40,6 +40,11 @@ func TestParallelSignIns(t *testing.T) {
 		})
 	}
 	everyone.Wait()
+	for line := range strings.Lines(d.Log()) {
+		if strings.Contains(line, "ERROR") {
+			t.Errorf("the server logged %s", line)
+		}
+	}
 	t.Logf("%d people signed in and called add in %s", people, time.Since(start).Round(10*time.Millisecond))
 }
 
