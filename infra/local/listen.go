@@ -58,6 +58,7 @@ func (s *site) serve(failed chan<- error) {
 
 // shutdown lets requests in flight end, for a moment; streams are then cut.
 func (s *site) shutdown() {
+	defer s.close() // the server knows only the listeners that it has served
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	if s.server.Shutdown(ctx) != nil {
