@@ -1,10 +1,17 @@
 package main
 
 import (
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+
+	"mcp-access-oauth/shared/seal/kms/kmstest"
 )
 
 // load parses a template of the test's own.
@@ -139,5 +146,30 @@ func TestSettings(t *testing.T) {
 		if _, err := readSettings(env(wrong[0], wrong[1])); err == nil || !strings.HasPrefix(err.Error(), wrong[0]+" ") {
 			t.Errorf("%s=%s: %v", wrong[0], wrong[1], err)
 		}
+	}
+}
+
+// What would keep the stack from serving ends its start, and says what to do.
+func TestRefusesToStart(t *testing.T) {
+	tpl, err := loadTemplate("../../template.yaml", map[string]string{"AccessClientSecretArn": secretARN}, map[string]string{
+		"Table": tableName, "Table.Arn": tableARN(tableName), "Key.Arn": kmstest.KeyARN, "HttpApi": "local",
+		"McpFunctionUrl.FunctionUrl": "http://localhost:1/", "AWS::StackName": stackName, "AWS::Region": region,
+		"AWS::URLSuffix": "amazonaws.com", "AWS::Partition": "aws", "AWS::AccountId": "000000000000",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cloud{permissions: &permissions{log: slog.New(slog.DiscardHandler)}}
+	if _, err := newPools(tpl, settings{dist: t.TempDir(), processes: 1}, c, io.Discard, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "make build") {
+		t.Errorf("without built functions: %v", err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	port := listener.Addr().(*net.TCPAddr).Port
+	if _, err := serve(port, http.NotFoundHandler(), make(chan error, 2)); err == nil || !strings.Contains(err.Error(), strconv.Itoa(port)) || !strings.Contains(err.Error(), "PORT=") {
+		t.Errorf("on a taken port: %v", err)
 	}
 }
