@@ -152,6 +152,12 @@ func TestD07_ParseForm(t *testing.T) {
 			t.Errorf("%s: a secret was read from the query", c.name)
 		}
 	}
+	token := "rt_" + strings.Repeat("x", 60)
+	twice := httptest.NewRequest(http.MethodPost, "/token", strings.NewReader(token+"&"+token))
+	twice.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if _, err := ParseForm(httptest.NewRecorder(), twice); err == nil || strings.Contains(err.Error(), token) {
+		t.Errorf("a token in the place of a name: %v", err)
+	}
 	gzip := httptest.NewRequest(http.MethodPost, "/token", strings.NewReader("x"))
 	gzip.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	gzip.Header.Set("Content-Encoding", "gzip")

@@ -58,13 +58,22 @@ func parseParams(encoded string) (Params, error) {
 	for name, vs := range values {
 		// RFC 6749 section 3.1: parameters must not be included more than once.
 		if len(vs) > 1 && name != "resource" {
-			return Params{}, NewError(InvalidRequest, "the parameter "+name+" is repeated")
+			return Params{}, NewError(InvalidRequest, called(name)+" is repeated")
 		}
 		for _, v := range vs {
 			if strings.ContainsRune(v, 0) {
-				return Params{}, NewError(InvalidRequest, "the parameter "+name+" holds a NUL character")
+				return Params{}, NewError(InvalidRequest, called(name)+" holds a NUL character")
 			}
 		}
 	}
 	return Params{values}, nil
+}
+
+// called names a parameter to whoever sent it, and to the log. A long name is none that means anything here, and might be
+// a token in the wrong place.
+func called(name string) string {
+	if len(name) > 32 {
+		return "a parameter"
+	}
+	return "the parameter " + name
 }
