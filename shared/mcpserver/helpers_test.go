@@ -56,3 +56,6 @@ var broken = tools.Tool{
 		return nil, errors.New("secret of the error")
 	},
 }
+
+// withListChanges makes mcp-go keep streams of subscriptions open. The product's own list changes with the person alone.
+var withListChanges = server.WithToolCapabilities(true)
