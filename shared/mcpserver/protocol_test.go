@@ -150,27 +150,34 @@ func TestEveryNotificationArrives(t *testing.T) {
 	f := newFixture(t, func(c *Config) { c.Tools = append(c.Tools, noisy) })
 	for i := range 60 {
 		steps := 4 + i%5
-		body := rpc("tools/call", fmt.Sprintf(`{"name":"noisy","arguments":{"n":%d},"_meta":{"progressToken":"p%d"}}`, steps, i))
-		header := http.Header(nil)
-		if i%2 == 1 {
-			body, header = modernRPC("tools/call", "noisy", fmt.Sprintf(`{"name":"noisy","arguments":{"n":%d},"_meta":{}}`, steps))
-			body = strings.Replace(body, `,"_meta":{}`, "", 1)
+		call := fmt.Sprintf(`{"name":"noisy","arguments":{"n":%d},"_meta":{"progressToken":"p%d"}}`, steps, i)
+		body, header, reported := rpc("tools/call", call), http.Header(nil), steps
+		switch i % 3 {
+		case 1:
+			body, header = modernRPC("tools/call", "noisy", fmt.Sprintf(`{"name":"noisy","arguments":{"n":%d}}`, steps))
 			body = strings.Replace(body, `"io.modelcontextprotocol/protocolVersion"`, `"progressToken":"p","io.modelcontextprotocol/protocolVersion"`, 1)
+		case 2: // without a progress token
+			body, reported = rpc("tools/call", fmt.Sprintf(`{"name":"noisy","arguments":{"n":%d}}`, steps)), 0
 		}
 		q := request{token: employee, body: body, header: header,
 			headers: map[string]string{"Content-Type": "text/event-stream", "X-Accel-Buffering": "no", "Cache-Control": "private, no-store"}}
-		answer := readAll(t, q.run(t, f).Body)
-		events := strings.Split(strings.TrimSuffix(answer, "\n\n"), "\n\n")
-		if len(events) != 2*steps+1 {
-			t.Fatalf("call %d: %d events, want %d:\n%s", i, len(events), 2*steps+1, answer)
+		messages := events(t, readAll(t, q.run(t, f).Body))
+		if len(messages) != steps+reported+1 {
+			t.Fatalf("call %d: %d messages, want %d: %s", i, len(messages), steps+reported+1, messages)
 		}
-		if last := events[len(events)-1]; !strings.Contains(last, `"result"`) {
-			t.Fatalf("call %d: the answer is not last: %s", i, last)
-		}
-		for n := 1; n <= steps; n++ {
-			if !strings.Contains(answer, fmt.Sprintf(`"progress":%d,`, n)) {
-				t.Fatalf("call %d: step %d is missing:\n%s", i, n, answer)
+		progress, logged := 0, 0 // mcp-go forwards what it is given by itself, so that each kind has an order of its own
+		for _, message := range messages[:len(messages)-1] {
+			switch {
+			case strings.Contains(message, fmt.Sprintf(`"progress":%d,`, progress+1)):
+				progress++
+			case strings.Contains(message, fmt.Sprintf(`"data":%d,`, logged+1)):
+				logged++
+			default:
+				t.Fatalf("call %d: after %d reports and %d others came %s", i, progress, logged, message)
 			}
+		}
+		if last := messages[len(messages)-1]; !strings.Contains(last, `"result"`) || progress != reported || logged != steps {
+			t.Fatalf("call %d: after %d reports and %d others the last is %s", i, progress, logged, last)
 		}
 	}
 	// Without a progress token, reports are not sent.
