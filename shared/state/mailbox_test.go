@@ -262,11 +262,11 @@ func TestExpiry(t *testing.T) {
 		stream := opened(t, here, "ada", "c1")
 		out := outbox(t, there, "ada", "c1", stream)
 		send(t, out, "first")
-		f.clock.Advance(MessageLife - time.Second)
+		f.clock.Advance(time.Minute - time.Second)
 		send(t, out, "second")
 		f.clock.Advance(time.Second) // a minute after the first
 		fetch(t, stream, "second")
-		f.clock.Advance(life - MessageLife - time.Second)
+		f.clock.Advance(life - time.Minute - time.Second)
 		outbox(t, there, "ada", "c1", stream)
 		f.clock.Advance(time.Second)
 		if _, err := there.Open(t.Context(), "ada", "c1", stream.ID); !errors.Is(err, ErrNoStream) {
