@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/big"
 	"net/http"
 	"net/url"
 	"strings"
@@ -336,6 +337,7 @@ func TestKeySets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	huge := &rsa.PublicKey{N: new(big.Int).SetBit(big.NewInt(1), 45_000, 1), E: 1<<31 - 1}
 	p384, _ := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	encryption := public("e", keys[jose.RS256])
 	encryption.Use = "enc"
@@ -361,6 +363,7 @@ func TestKeySets(t *testing.T) {
 		{"not objects", `{"keys":[1]}`, 0},
 		{"too many", jwks(t, many...), 0},
 		{"too small", jwks(t, public("1", small)), 0},
+		{"so large that to check a signature costs a tenth of a second", jwks(t, jose.JSONWebKey{Key: huge, KeyID: "1"}), 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := parseKeySet([]byte(test.set))
