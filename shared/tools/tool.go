@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -42,23 +43,29 @@ type Call struct {
 	// Identity is the person, as of the last sign-in or refresh. Its Issuer is empty when a client acts for itself.
 	Identity policy.Identity
 	ClientID string
-	// Arguments is the JSON object as the client wrote it: every digit of every number is still there.
+	// Arguments is the JSON object as the client wrote it: every digit of every number is still there. It is {} where
+	// the client sent none, and no object in it names a member twice.
 	Arguments json.RawMessage
 	// State is the person's own durable state, the same from every client and every instance of the server. It costs
 	// nothing until it is used.
 	State state.User
 	// Progress tells the client how far the call is, when it asked to be told. It returns when the notification is on
-	// its way: none is lost, and none arrives after the result. progress must grow from call to call.
+	// its way: none is lost, and none arrives after the result. A progress that has not grown is left out, as is a total
+	// of 0. It is safe for concurrent use.
 	Progress func(ctx context.Context, progress, total float64, message string)
 }
 
-// Bind decodes the arguments into v.
+// Bind decodes the arguments into v. Its error is for the caller: it names the argument, and not the type in Go that
+// could not take it, such as an int for a number that the schema lets be 5.0.
 func (c *Call) Bind(v any) error {
 	if len(c.Arguments) == 0 {
 		return nil
 	}
 	if err := json.Unmarshal(c.Arguments, v); err != nil {
-		return Errorf("the arguments do not fit: %v", err)
+		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+			return Errorf("the arguments do not fit: %s: %s cannot be used", wrong.Field, wrong.Value)
+		}
+		return Errorf("the arguments do not fit")
 	}
 	return nil
 }
