@@ -25,6 +25,9 @@ import (
 // patience bounds every wait for something that must come.
 const patience = 30 * time.Second
 
+// lastLine is what the program says last before it serves.
+const lastLine = "Ctrl-C ends it."
+
 // instance is the program, as far as run goes.
 type instance struct {
 	port  int
@@ -41,9 +44,9 @@ type instance struct {
 func (i *instance) Write(p []byte) (int, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	before := strings.Contains(i.said.String(), "is ready")
+	before := strings.Contains(i.said.String(), lastLine)
 	n, err := i.said.Write(p)
-	if !before && strings.Contains(i.said.String(), "is ready") {
+	if !before && strings.Contains(i.said.String(), lastLine) {
 		close(i.told)
 	}
 	return n, err
