@@ -115,6 +115,7 @@ func TestRoutes(t *testing.T) {
 
 // TestLimits: the request line and the values of the headers at an HTTP API, and the event everywhere.
 func TestLimits(t *testing.T) {
+	t.Parallel()
 	p := newTestPool(t, "raw", 1, 60)
 	api, url := apiOf(t, p, patience), urlOf(t, p)
 	padded := func(front string, size int) *http.Request {

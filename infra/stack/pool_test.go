@@ -103,6 +103,7 @@ func TestFailures(t *testing.T) {
 
 // A function that is out of time loses its process.
 func TestTimeout(t *testing.T) {
+	t.Parallel()
 	p := newTestPool(t, "raw", 1, 1)
 	api, url := apiOf(t, p, patience), urlOf(t, p)
 	if got := get(t, api+"/sleep"); got.status != http.StatusInternalServerError {
@@ -208,6 +209,7 @@ func TestProgress(t *testing.T) {
 
 // The time limit cuts a stream, too.
 func TestStreamTimeout(t *testing.T) {
+	t.Parallel()
 	got := get(t, urlOf(t, newTestPool(t, "endless", 1, 1)))
 	if got.status != http.StatusOK || got.body != "data: 0\n\n" || !errors.Is(got.err, io.ErrUnexpectedEOF) {
 		t.Errorf("%d %q, %v", got.status, got.body, got.err)
