@@ -3,9 +3,12 @@ package journeys
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -163,6 +166,37 @@ func TestRefreshTokenWithoutOfflineAccess(t *testing.T) {
 		answer := signIn(t, d, deployment.Guest, client.text("client_id"), "http://127.0.0.1:4000/cb", url.Values{"scope": {"mcp"}})
 		if got := answer.text("refresh_token") != ""; got != want || answer.text("scope") != "mcp" {
 			t.Errorf("grant types %s: a refresh token came: %v, scope %q", grantTypes, got, answer.text("scope"))
+		}
+	}
+}
+
+// A client of a revision with sessions opens several streams at once, though it was given no session: each carries the
+// progress and the result of its own request, whichever instance answers (mcp-gateway-registry 960).
+func TestConcurrentStreams(t *testing.T) {
+	d := shared.Use(t)
+	t.Parallel()
+	_, token := d.SignIn(t, deployment.Employee)
+	initialized := send(t, http.MethodPost, d.MCPURL, `{"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}}}`,
+		"Authorization", "Bearer "+token.AccessToken, "Content-Type", "application/json", "Accept", "application/json, text/event-stream")
+	if initialized.status != http.StatusOK || initialized.header.Get("Mcp-Session-Id") != "" {
+		t.Fatalf("initialize: %d, session %q", initialized.status, initialized.header.Get("Mcp-Session-Id"))
+	}
+	const many = 8
+	streams := make([]reply, many)
+	var all sync.WaitGroup
+	for i := range streams {
+		all.Go(func() {
+			request := fmt.Sprintf(`{"jsonrpc": "2.0", "id": %d, "method": "tools/call", "params": {"name": "generateImage", "arguments": {"prompt": "a lighthouse", "steps": 5}, "_meta": {"progressToken": "stream %[1]d"}}}`, i)
+			streams[i] = send(t, http.MethodPost, d.MCPURL, request, "Authorization", "Bearer "+token.AccessToken, "Content-Type", "application/json",
+				"Accept", "application/json, text/event-stream", "MCP-Protocol-Version", "2025-11-25")
+		})
+	}
+	all.Wait()
+	for i, stream := range streams {
+		own := strings.Count(stream.raw, fmt.Sprintf(`"progressToken":"stream %d"`, i))
+		if stream.status != http.StatusOK || !strings.HasPrefix(stream.header.Get("Content-Type"), "text/event-stream") ||
+			own != 5 || strings.Count(stream.raw, `"progressToken"`) != own || strings.Count(stream.raw, fmt.Sprintf(`"id":%d,`, i)) != 1 {
+			t.Errorf("stream %d: %d %s, %d notifications of its own:\n%.500s", i, stream.status, stream.header.Get("Content-Type"), own, stream.raw)
 		}
 	}
 }

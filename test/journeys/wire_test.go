@@ -31,12 +31,14 @@ func (r reply) text(member string) string {
 	return value
 }
 
-// send makes one request and follows nothing. header is name and value by turns; an empty body is none.
+// send makes one request and follows nothing. header is name and value by turns; an empty body is none. Without an answer
+// the test has failed, and the reply is the zero value: it may run beside others, where a test cannot be ended.
 func send(t *testing.T, method, address, body string, header ...string) reply {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, address, strings.NewReader(body))
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return reply{}
 	}
 	for i := 0; i < len(header); i += 2 {
 		request.Header.Set(header[i], header[i+1])
@@ -44,12 +46,14 @@ func send(t *testing.T, method, address, body string, header ...string) reply {
 	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	response, err := client.Do(request)
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return reply{}
 	}
 	defer response.Body.Close()
 	raw, err := io.ReadAll(response.Body)
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return reply{}
 	}
 	r := reply{status: response.StatusCode, header: response.Header, raw: string(raw)}
 	_ = json.Unmarshal(raw, &r.body) // what is no object has no members
