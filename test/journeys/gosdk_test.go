@@ -3,6 +3,7 @@ package journeys
 import (
 	"context"
 	"errors"
+	"net/url"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -89,6 +90,9 @@ func goSDKTransport(t *testing.T, d *deployment.Deployment, browser *robot.Brows
 		}},
 		RequestRefreshToken: true,
 		AuthorizationCodeFetcher: func(ctx context.Context, args *auth.AuthorizationArgs) (*auth.AuthorizationResult, error) {
+			if asked, err := url.Parse(args.URL); err != nil || asked.Query().Get("code_challenge_method") != "S256" || asked.Query().Get("resource") != d.MCPURL {
+				t.Errorf("it asks for %s", args.URL)
+			}
 			response, err := browser.Authorize(ctx, args.URL)
 			if err != nil {
 				return nil, err

@@ -132,6 +132,7 @@ func TestInspectorSignsIn(t *testing.T) {
 			t.Fatalf("%v\nits browser: %s", err, desktop.read())
 		}
 		journey{client, false}.check(t, email)
+		desktop.checkAsked(t, d.MCPURL)
 		if desktop.opened() != 1 {
 			t.Errorf("the browser was opened %d times:\n%s", desktop.opened(), desktop.read())
 		}

@@ -3,6 +3,7 @@ package journeys
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"strings"
@@ -48,6 +49,11 @@ func browse(email, address string) error {
 	}
 	if err := note("open"); err != nil {
 		return err
+	}
+	if asked, err := url.Parse(address); err == nil {
+		if err := note("asks " + asked.Query().Get("code_challenge_method") + " " + asked.Query().Get("resource")); err != nil {
+			return err
+		}
 	}
 	time.Sleep(time.Second)
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
@@ -95,6 +101,15 @@ func (d *desktop) environment(t *testing.T) []string {
 // opened counts how often a client has opened the browser.
 func (d *desktop) opened() int {
 	return strings.Count("\n"+d.read(), "\nopen\n")
+}
+
+// checkAsked checks that every authorization request that was opened has PKCE and names the resource.
+func (d *desktop) checkAsked(t *testing.T, resource string) {
+	t.Helper()
+	diary := d.read()
+	if asked := strings.Count(diary, "\nasks S256 "+resource+"\n"); asked == 0 || asked != strings.Count(diary, "\nasks ") {
+		t.Errorf("not every request has S256 and the resource %s:\n%s", resource, diary)
+	}
 }
 
 func (d *desktop) read() string {

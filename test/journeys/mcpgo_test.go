@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -22,10 +23,10 @@ type mcpGo struct {
 }
 
 // connectMCPGo connects as an application built on mcp-go does: it tries, is told to sign in, and tries again.
-func connectMCPGo(t *testing.T, d *deployment.Deployment, email string, options ...client.ClientOption) (mcpGo, error) {
+func connectMCPGo(t *testing.T, d *deployment.Deployment, email string, tokens client.TokenStore, options ...client.ClientOption) (mcpGo, error) {
 	ctx := t.Context()
 	c, err := client.NewOAuthStreamableHttpClient(d.MCPURL, client.OAuthConfig{
-		RedirectURI: "http://127.0.0.1:33420/callback", TokenStore: client.NewMemoryTokenStore(), PKCEEnabled: true,
+		RedirectURI: "http://127.0.0.1:33420/callback", TokenStore: tokens, PKCEEnabled: true,
 	})
 	if err != nil {
 		return mcpGo{}, err
@@ -75,6 +76,13 @@ func authorizeMCPGo(ctx context.Context, required error, email string) error {
 	address, err := handler.GetAuthorizationURL(ctx, state, client.GenerateCodeChallenge(verifier))
 	if err != nil {
 		return err
+	}
+	asked, err := url.Parse(address)
+	if err != nil {
+		return err
+	}
+	if asked.Query().Get("code_challenge_method") != "S256" || asked.Query().Get("resource") == "" {
+		return fmt.Errorf("it asks for %s", address)
 	}
 	response, err := robot.New(email).Authorize(ctx, address)
 	if err != nil {
@@ -137,11 +145,26 @@ func TestMCPGo(t *testing.T) {
 	for name, options := range eras {
 		t.Run(name, func(t *testing.T) {
 			everyone(t, func(t *testing.T, email string) {
-				c, err := connectMCPGo(t, d, email, options...)
+				tokens := client.NewMemoryTokenStore()
+				c, err := connectMCPGo(t, d, email, tokens, options...)
 				if err != nil {
 					t.Fatal(err)
 				}
 				journey{c, true}.check(t, email)
+				// It finds its access token expired, and refreshes.
+				old, err := tokens.GetToken(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				expired := *old
+				expired.ExpiresAt = time.Now().Add(-time.Minute)
+				if err := tokens.SaveToken(t.Context(), &expired); err != nil {
+					t.Fatal(err)
+				}
+				journey{c, true}.check(t, email)
+				if renewed, err := tokens.GetToken(t.Context()); err != nil || renewed.AccessToken == old.AccessToken {
+					t.Errorf("it did not refresh: %v", err)
+				}
 			})
 		})
 	}

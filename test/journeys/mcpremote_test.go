@@ -110,6 +110,7 @@ func TestMCPRemote(t *testing.T) {
 		first := r.start(t)
 		journey{first, true}.check(t, email)
 		r.checkOpened(t, 1)
+		r.checkAsked(t, r.deployment.MCPURL)
 		first.session.Close()
 
 		journey{r.start(t), true}.check(t, email)
@@ -135,6 +136,7 @@ func TestMCPRemoteSSEOnly(t *testing.T) {
 		sse := strings.TrimSuffix(r.deployment.MCPURL, "/mcp") + "/sse"
 		journey{r.startAt(t, sse, "--transport", "sse-only"), true}.check(t, email)
 		r.checkOpened(t, 1)
+		r.checkAsked(t, sse)
 	})
 }
 

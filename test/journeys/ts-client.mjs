@@ -1,5 +1,6 @@
 // An application built on the official TypeScript SDK: it connects to the server named by its second argument, signs in
-// with the program BROWSER, and then answers lines of JSON on stdin: {"tools": true} or {"tool": name, "arguments": {}}.
+// with the program BROWSER, and then answers lines of JSON on stdin: {"tools": true}, {"tool": name, "arguments": {}}, or
+// {"spoil": true}, which makes its access token one that is refused.
 // The first argument chooses the SDK: v1, v1-sse (its legacy transport), v2, or v2-auto (negotiating the newest protocol).
 // With CLIENT_ID it acts for itself, and proves who it is with CLIENT_SECRET or with the private key CLIENT_KEY, a JWK.
 // With CLIENT_METADATA_URL it is the client that this document describes.
@@ -105,9 +106,10 @@ const client = await connect();
 console.log(JSON.stringify({ connected: true }));
 for await (const line of createInterface({ input: process.stdin })) {
   const request = JSON.parse(line);
-  const response = request.tools
-    ? { tools: (await client.listTools()).tools.map((tool) => tool.name) }
-    : await call(client, request.tool, request.arguments);
+  let response = {};
+  if (request.spoil) kept.tokens.access_token += 'x';
+  else if (request.tools) response = { tools: (await client.listTools()).tools.map((tool) => tool.name) };
+  else response = await call(client, request.tool, request.arguments);
   console.log(JSON.stringify(response));
 }
 await client.close();

@@ -93,7 +93,17 @@ func TestTypeScriptSDK(t *testing.T) {
 					endpoint = strings.TrimSuffix(d.MCPURL, "/mcp") + "/sse"
 				}
 				desktop := newDesktop(t, email)
-				journey{startTypeScript(t, desktop, flavour, endpoint), true}.check(t, email)
+				client := startTypeScript(t, desktop, flavour, endpoint)
+				journey{client, true}.check(t, email)
+				desktop.checkAsked(t, endpoint)
+				if strings.HasSuffix(flavour, "-sse") {
+					return // its stream has been opened with the token
+				}
+				// The SDK finds its access token refused, and refreshes.
+				if err := client.ask(map[string]any{"spoil": true}, &struct{}{}); err != nil {
+					t.Fatal(err)
+				}
+				journey{client, true}.check(t, email)
 				if desktop.opened() != 1 {
 					t.Errorf("the browser was opened %d times", desktop.opened())
 				}
