@@ -5,24 +5,20 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
+	"mcp-access-oauth/test/named"
 	"mcp-access-oauth/test/npm"
 )
 
 // cases are how many attacks each letter has.
 var cases = map[string]int{"A": 13, "B": 13, "C": 8, "D": 10, "E": 7, "F": 7, "G": 8, "H": 10}
-
-// source is what the tests of this module are: by package and name, the texts that stand in them.
-type source map[string]map[string]map[string]bool
 
 // TestTraceability holds docs/traceability.md to the source.
 func TestTraceability(t *testing.T) {
@@ -31,22 +27,23 @@ func TestTraceability(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, problem := range untraced(string(page), readSource(t, root)) {
+	tests, err := named.Read(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, problem := range untraced(string(page), tests) {
 		t.Error(problem)
 	}
 }
 
-var (
-	row   = regexp.MustCompile(`(?m)^\| ([A-H]\d\d) \|.*\|(.*)\|$`)
-	named = regexp.MustCompile("`([a-z][a-z0-9]*)\\.((?:Test|Fuzz)\\w+)(?:/([^`]+))?`")
-)
+var row = regexp.MustCompile(`(?m)^\| ([A-H]\d\d) \|.*\|(.*)\|$`)
 
 // untraced lists what is wrong with the page.
-func untraced(page string, tests source) (problems []string) {
+func untraced(page string, tests named.Tests) (problems []string) {
 	held := map[string]int{}
 	for _, found := range row.FindAllStringSubmatch(page, -1) {
 		held[found[1]]++
-		if !named.MatchString(found[2]) {
+		if !named.Name.MatchString(found[2]) {
 			problems = append(problems, found[1]+" names no test")
 		}
 	}
@@ -61,67 +58,12 @@ func untraced(page string, tests source) (problems []string) {
 	for id := range held {
 		problems = append(problems, id+" is no case")
 	}
-	for _, found := range named.FindAllStringSubmatch(page, -1) {
-		pkg, test, sub := found[1], found[2], found[3]
-		texts, ok := tests[pkg][test]
-		switch {
-		case !ok:
-			problems = append(problems, fmt.Sprintf("there is no test %s.%s", pkg, test))
-		case sub != "" && !texts[sub]:
-			problems = append(problems, fmt.Sprintf("%s.%s has no subtest %q", pkg, test, sub))
-		}
-	}
-	return problems
-}
-
-// readSource reads every test of the module. A package is named by its folder.
-func readSource(t testing.TB, root string) source {
-	t.Helper()
-	tests := source{}
-	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case entry.IsDir() && (entry.Name() == "node_modules" || strings.HasPrefix(entry.Name(), ".") && path != root):
-			return filepath.SkipDir
-		case !strings.HasSuffix(path, "_test.go"):
-			return nil
-		}
-		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
-		if err != nil {
-			return err
-		}
-		pkg := filepath.Base(filepath.Dir(path))
-		if tests[pkg] == nil {
-			tests[pkg] = map[string]map[string]bool{}
-		}
-		for _, declaration := range file.Decls {
-			function, ok := declaration.(*ast.FuncDecl)
-			if !ok || function.Recv != nil || !strings.HasPrefix(function.Name.Name, "Test") && !strings.HasPrefix(function.Name.Name, "Fuzz") {
-				continue
-			}
-			texts := map[string]bool{}
-			ast.Inspect(function, func(node ast.Node) bool {
-				if literal, ok := node.(*ast.BasicLit); ok && literal.Kind == token.STRING {
-					if text, err := strconv.Unquote(literal.Value); err == nil {
-						texts[text] = true
-					}
-				}
-				return true
-			})
-			tests[pkg][function.Name.Name] = texts
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tests
+	return append(problems, tests.Missing(page)...)
 }
 
 // TestTraceabilityIsChecked shows that a page which is wrong is found out.
 func TestTraceabilityIsChecked(t *testing.T) {
-	tests := source{"pkg": {"TestA01_X": {"sub test": true}}}
+	tests := named.Tests{"pkg": {"TestA01_X": {"sub test": true}}}
 	var good strings.Builder
 	for letter, n := range cases {
 		for i := range n {
