@@ -2,101 +2,114 @@ package conformance
 
 import (
 	"context"
-	"net"
-	"net/http"
+	"encoding/json"
+	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"mcp-access-oauth/shared/grants"
-	"mcp-access-oauth/shared/mcpserver"
-	"mcp-access-oauth/shared/oauth"
-	"mcp-access-oauth/shared/policy"
-	"mcp-access-oauth/shared/state"
-	"mcp-access-oauth/shared/table/bolt"
-	"mcp-access-oauth/shared/tools"
-	"mcp-access-oauth/test/conformance/fixtures"
+	"go.yaml.in/yaml/v3"
+
 	"mcp-access-oauth/test/npm"
 )
 
-const bearer = "the-token-of-the-suite"
-
 // The suite's server mode, for both revisions that it freezes requirements of. It has no way to send a token, so that the
-// header is added on the way in.
+// header is added on the way in. What is counted are the checks of the scenarios that a revision requires; docs/clients.md
+// keeps the count.
 func TestServer(t *testing.T) {
 	t.Parallel()
 	url := serve(t)
+	record, err := os.ReadFile(filepath.Join(npm.Root(t), "docs", "clients.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, revision := range []string{"2025-11-25", "2026-07-28"} {
 		t.Run(revision, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 			defer cancel()
 			baseline := filepath.Join(npm.Root(t), "test", "conformance", "baseline-"+revision+".yml")
-			cmd := npm.Command(t, ctx, "conformance", "server", "--url", url, "--requirements", revision, "--expected-failures", baseline)
-			cmd.Dir = t.TempDir()
+			results := t.TempDir()
+			cmd := npm.Command(t, ctx, "conformance", "server", "--url", url, "--requirements", revision, "--expected-failures", baseline, "-o", results)
 			out, err := cmd.CombinedOutput()
 			if err != nil {
 				t.Errorf("the suite fails: %v\n%s", err, out)
 			}
-			if total := regexp.MustCompile(`(?m)^Total: .*$`).Find(out); total != nil {
-				t.Logf("%s: %s", revision, total)
-			} else {
-				t.Errorf("the suite ran nothing:\n%s", out)
+			total := score(t, revision, results)
+			t.Logf("%s: %s", revision, total)
+			if line := fmt.Sprintf("| %s | %d | %d | %d | %d |", revision, total.scenarios, total.passed, total.failed, total.warned); !strings.Contains(string(record), line) {
+				t.Errorf("docs/clients.md does not say %s", line)
 			}
 		})
 	}
 }
 
-// serve starts the production MCP endpoint with the fixtures added.
-func serve(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	origin := "http://" + strings.Replace(listener.Addr().String(), "127.0.0.1", "localhost", 1)
-	resource, err := oauth.NewResource(origin + "/mcp")
-	if err != nil {
-		t.Fatal(err)
-	}
-	store, err := bolt.Open(filepath.Join(t.TempDir(), "table.db"), time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { store.Close() })
-	const email = "suite@example.com"
-	listed, err := policy.New(email, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	endpoint, err := mcpserver.New(mcpserver.Config{
-		Issuer:   origin,
-		Resource: resource,
-		Policy:   listed,
-		Tools:    tools.All(tools.Deps{}),
-		State:    &state.Store{Table: store, Now: time.Now},
-		Options:  fixtures.Options(),
-		Extra:    fixtures.Register,
-		Authenticate: func(_ context.Context, token string) (grants.Access, error) {
-			if token != bearer {
-				return grants.Access{}, grants.ErrInvalidToken
-			}
-			return grants.Access{
-				GrantID: "grant", ClientID: "suite", Identity: policy.Identity{Issuer: origin, Subject: "suite", Email: email},
-				Scopes: []string{oauth.ScopeMCP}, Resource: resource.String(), Expires: time.Now().Add(time.Hour),
-			}, nil
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Header.Set("Authorization", "Bearer "+bearer)
-		endpoint.ServeHTTP(w, r)
-	})}
-	go server.Serve(listener)
-	t.Cleanup(func() { server.Close() })
-	return origin + "/mcp"
+// scored are the checks of the scenarios that count for a revision.
+type scored struct {
+	scenarios, passed, failed, warned int
+	open                              []string // what did not pass, as a baseline names it
 }
+
+func (s scored) String() string {
+	return fmt.Sprintf("%d scenarios, %d checks passed, %d failed, %d warned: %v", s.scenarios, s.passed, s.failed, s.warned, s.open)
+}
+
+// score reads the results, and fails the test unless each scenario that the revision requires has run.
+func score(t *testing.T, revision, results string) scored {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(npm.Root(t), "test", "node_modules", "@modelcontextprotocol", "conformance", "requirements", revision+".yaml"))
+	var required struct{ Server []string }
+	if err == nil {
+		err = yaml.Unmarshal(raw, &required)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := filepath.Glob(filepath.Join(results, "*", "checks.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var total scored
+	for _, file := range found {
+		scenario := stamped.ReplaceAllString(strings.TrimPrefix(filepath.Base(filepath.Dir(file)), "server-"), "")
+		i := slices.Index(required.Server, scenario)
+		if i < 0 {
+			continue
+		}
+		required.Server = slices.Delete(required.Server, i, i+1)
+		var checks []struct{ ID, Status string }
+		raw, err := os.ReadFile(file)
+		if err == nil {
+			err = json.Unmarshal(raw, &checks)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		total.scenarios++
+		for _, check := range checks {
+			switch check.Status {
+			case "SUCCESS":
+				total.passed++
+				continue
+			case "FAILURE":
+				total.failed++
+			case "WARNING":
+				total.warned++
+			default: // SKIPPED and INFO say nothing
+				continue
+			}
+			total.open = append(total.open, scenario+":"+check.ID)
+		}
+	}
+	if len(required.Server) > 0 {
+		t.Errorf("these scenarios did not run: %v", required.Server)
+	}
+	return total
+}
+
+// stamped is the time that the suite puts behind a scenario's name.
+var stamped = regexp.MustCompile(`-\d{4}-\d{2}-\d{2}T[\d-]+Z$`)

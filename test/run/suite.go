@@ -58,9 +58,6 @@ func discover() ([]suite, error) {
 	}
 	if _, err := os.Stat("infra/stack/main.go"); err == nil {
 		for _, s := range slices.Clone(suites) {
-			if s.name == "conformance" {
-				continue // it brings its own server
-			}
 			s.env = append(s.env, "MCP_TEST_TARGET=stack")
 			s.name += "/stack"
 			suites = append(suites, s)
