@@ -278,7 +278,7 @@ func TestRecords(t *testing.T) {
 		"authorize": {"client": "r", "keyset": "rw"},
 		"callback":  {"client": "rw", "grant": "rw", "keyset": "rw"},
 		"token":     {"client": "brw", "grant": "brw", "assertion": "brw"},
-		"mcp":       {"grant": "rw", "state": "dlrw", "list": "dlrw", "message": "dlrw", "stream": "dlrw", "streams": "dlrw"},
+		"mcp":       {"grant": "rw", "state": "dlrw", "list": "dlrw", "message": "dlrw", "stream": "bdlrw", "streams": "dlrw"},
 		"janitor":   {"keyset": "rw"},
 	}
 	letters := map[string]string{
