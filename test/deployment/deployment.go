@@ -232,17 +232,20 @@ func answers(ctx context.Context, url string) bool {
 	return response.StatusCode == http.StatusOK
 }
 
-// freePorts returns a port that is free with the two above it, on IPv4 and IPv6, below those that the system hands out to
+// SparePort is a port that no other deployment takes, for a client of this one to listen on.
+func (d *Deployment) SparePort() int { return d.port + 3 }
+
+// freePorts returns a port that is free with the three above it, on IPv4 and IPv6, below those that the system hands out to
 // clients, and above 10080, the last of those that browsers and Node.js refuse to ask ("bad port" in the Fetch standard).
 func freePorts(t testing.TB) int {
 	t.Helper()
 	for range 100 {
 		port := 10_100 + 4*rand.IntN(4900)
-		if free(port) && free(port+1) && free(port+2) {
+		if free(port) && free(port+1) && free(port+2) && free(port+3) {
 			return port
 		}
 	}
-	t.Fatal("no three free ports in a row")
+	t.Fatal("no four free ports in a row")
 	return 0
 }
 

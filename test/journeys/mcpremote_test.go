@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -25,10 +26,13 @@ type mcpRemote struct {
 	*desktop
 	deployment *deployment.Deployment
 	config     string // where mcp-remote keeps registrations and tokens
+	// port is where it listens for the person's answer; 0 leaves it to mcp-remote. It would then move on when another
+	// process has the port, and where it first tries a refresh it opens the browser before it knows that.
+	port int
 }
 
 func newMCPRemote(t *testing.T, d *deployment.Deployment, email string) *mcpRemote {
-	return &mcpRemote{newDesktop(t, email), d, t.TempDir()}
+	return &mcpRemote{newDesktop(t, email), d, t.TempDir(), d.SparePort()}
 }
 
 // start starts mcp-remote and connects to it. The test ends if that fails; the session ends with the test.
@@ -50,6 +54,9 @@ func (r *mcpRemote) launch(t *testing.T, endpoint string, args ...string) (goSDK
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second) // it ends after the test, in its cleanup
 	t.Cleanup(cancel)
+	if r.port != 0 {
+		args = append([]string{strconv.Itoa(r.port)}, args...)
+	}
 	cmd := npm.Command(t, ctx, "mcp-remote", append([]string{endpoint}, args...)...)
 	cmd.Env = append(append(cmd.Env, r.environment(t)...), "MCP_REMOTE_CONFIG_DIR="+r.config)
 	log := &bytes.Buffer{}
@@ -107,6 +114,7 @@ func TestMCPRemote(t *testing.T) {
 	t.Parallel()
 	everyone(t, func(t *testing.T, email string) {
 		r := newMCPRemote(t, deployment.Start(t), email)
+		r.port = 0
 		first := r.start(t)
 		journey{first, true}.check(t, email)
 		r.checkOpened(t, 1)

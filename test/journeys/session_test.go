@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
 	"mcp-access-oauth/shared/grants"
 	"mcp-access-oauth/shared/table"
 	"mcp-access-oauth/test/deployment"
@@ -197,6 +199,24 @@ func TestConcurrentStreams(t *testing.T) {
 		if stream.status != http.StatusOK || !strings.HasPrefix(stream.header.Get("Content-Type"), "text/event-stream") ||
 			own != 5 || strings.Count(stream.raw, `"progressToken"`) != own || strings.Count(stream.raw, fmt.Sprintf(`"id":%d,`, i)) != 1 {
 			t.Errorf("stream %d: %d %s, %d notifications of its own:\n%.500s", i, stream.status, stream.header.Get("Content-Type"), own, stream.raw)
+		}
+	}
+}
+
+// A legacy client that comes back again and again is always served: a person has two streams, and the newest count.
+func TestLegacyStreamsOfOnePerson(t *testing.T) {
+	d := shared.Use(t)
+	t.Parallel()
+	_, token := d.SignIn(t, "teammate1@mycompany.com")
+	sse := &mcp.SSEClientTransport{Endpoint: strings.TrimSuffix(d.MCPURL, "/mcp") + "/sse", HTTPClient: withToken(token.AccessToken)}
+	for range 5 { // none of them says goodbye
+		client, err := connectGoSDK(t.Context(), sse, "2025-03-26")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.session.Close()
+		if _, err := client.Tools(t.Context()); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
