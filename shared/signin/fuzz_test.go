@@ -65,3 +65,37 @@ func FuzzCheck(f *testing.F) {
 		}
 	})
 }
+
+// FuzzFingerprint: two requests share a remembered approval only if they are the same in everything that a person was shown,
+// however their parts could be strung together.
+func FuzzFingerprint(f *testing.F) {
+	f.Add("client", "https://a.example/cb", "mcp", "client", "https://a.example/cb", "mcp")
+	f.Add("ab", "c", "mcp", "a", "bc", "mcp")
+	f.Add("client", "https://a.example/cb", "mcp images", "client", "https://a.example/cb", "images mcp")
+	f.Add("client", "https://a.example/cbm", "cp", "client", "https://a.example/cb", "mcp")
+	resource, err := oauth.NewResource(testResource)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, id, uri, scope, otherID, otherURI, otherScope string) {
+		of := func(id, uri, scope string) (request, []string) {
+			scopes := strings.Fields(scope)
+			slices.Sort(scopes)
+			return request{client: clients.Client{ID: id}, redirectKind: oauth.RedirectHTTPS, redirectURI: uri, scopes: strings.Fields(scope)}, scopes
+		}
+		one, scopes := of(id, uri, scope)
+		other, otherScopes := of(otherID, otherURI, otherScope)
+		same := id == otherID && uri == otherURI && slices.Equal(scopes, otherScopes)
+		if !utf8.ValidString(id) || !utf8.ValidString(otherID) {
+			return // no client has such an id
+		}
+		if (one.fingerprint(resource) == other.fingerprint(resource)) != same {
+			t.Errorf("%q %q %q and %q %q %q: the same is %t, and of the same fingerprint %t", id, uri, scope, otherID, otherURI, otherScope, same, !same)
+		}
+		named := one
+		named.client.Name += "x"
+		if one.fingerprint(resource) == named.fingerprint(resource) {
+			t.Errorf("%q under another name has the same fingerprint", id)
+		}
+	})
+}
