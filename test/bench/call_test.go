@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// bareHandler is mcp-go with the product's add and the same checks of its schemas, open to everyone.
+// bareHandler is mcp-go with the product's add, its own checks of the schemas, and open to everyone.
 func bareHandler() http.Handler {
 	s := server.NewMCPServer("bare", "1", server.WithToolCapabilities(false),
 		server.WithInputSchemaValidation(), server.WithOutputSchemaValidation(), server.WithRecovery())
