@@ -19,7 +19,7 @@ type suite struct {
 	packages []string
 	env      []string
 	browser  bool // needs Chrome or Chromium
-	each     bool // print a line for every test, not only for every package
+	each     bool // print a line for every test, and what it logs, not only a line for every package
 }
 
 type result struct {
@@ -169,8 +169,13 @@ func (c *counter) count(e event) {
 		c.failed[e.Package] = true
 		c.progress.printf("%-12s FAIL  %s %s (%s)\n%s", c.suite.name, e.Package, e.Test, took, c.text(key))
 	}
-	if c.suite.each && e.Action == "pass" && !strings.Contains(e.Test, "/") {
-		c.progress.printf("%-12s ok    %s (%s)", c.suite.name, e.Test, took)
+	if c.suite.each && e.Action == "pass" {
+		if said := strings.TrimSpace(c.text(key)); said != "" { // such as how many checks of the conformance suite passed
+			c.progress.printf("%-12s says  %s", c.suite.name, said)
+		}
+		if !strings.Contains(e.Test, "/") {
+			c.progress.printf("%-12s ok    %s (%s)", c.suite.name, e.Test, took)
+		}
 	}
 	delete(c.output, key)
 }
