@@ -4,6 +4,7 @@ package audit
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -56,7 +57,7 @@ func (l *Log) Record(ctx context.Context, e Event) {
 	attrs := make([]slog.Attr, 0, 10)
 	add := func(key, value string) {
 		if value != "" {
-			attrs = append(attrs, slog.String(key, value))
+			attrs = append(attrs, slog.String(key, redact(value)))
 		}
 	}
 	add("action", e.Action)
@@ -115,8 +116,8 @@ func RequestID(ctx context.Context) string {
 	return ""
 }
 
-// cut keeps what our own methods and paths need. A path that is longer is none of ours, and may hold what somebody has
-// put there by mistake: less than half of a token's secret is left of it.
+// cut keeps what our own methods and paths need. One that is longer is none of ours, and a stranger could fill the log with
+// it.
 func cut(s string) string {
 	const most = 48
 	if len(s) > most {
@@ -148,15 +149,20 @@ func Requests(logger *slog.Logger, now func() time.Time, requestID func(*http.Re
 			info.mu.Lock()
 			attrs := make([]slog.Attr, 0, 6+len(info.attrs))
 			attrs = append(attrs,
-				slog.String("method", cut(r.Method)),
-				slog.String("path", cut(r.URL.Path)),
+				slog.String("method", cut(redact(r.Method))),
+				slog.String("path", cut(redact(r.URL.Path))),
 				slog.Int("status", status),
 				slog.Float64("ms", float64(now().Sub(start).Microseconds())/1000),
 				slog.String("request_id", info.id))
 			attrs = append(attrs, info.attrs...)
 			info.mu.Unlock()
 			if fault != nil && fault != http.ErrAbortHandler {
-				attrs = append(attrs, slog.Any("panic", fault))
+				attrs = append(attrs, slog.String("panic", fmt.Sprint(fault)))
+			}
+			for i, attr := range attrs {
+				if attr.Value.Kind() == slog.KindString {
+					attrs[i].Value = slog.StringValue(redact(attr.Value.String()))
+				}
 			}
 			logger.LogAttrs(r.Context(), level, "request", attrs...)
 			if fault != nil {
