@@ -40,9 +40,10 @@ var row = regexp.MustCompile(`(?m)^\| ([A-H]\d\d) \|.*\|(.*)\|$`)
 
 // untraced lists what is wrong with the page.
 func untraced(page string, tests named.Tests) (problems []string) {
-	held := map[string]int{}
+	held, rows := map[string]int{}, map[string]string{}
 	for _, found := range row.FindAllStringSubmatch(page, -1) {
 		held[found[1]]++
+		rows[found[1]] = found[2]
 		if !named.Name.MatchString(found[2]) {
 			problems = append(problems, found[1]+" names no test")
 		}
@@ -58,12 +59,22 @@ func untraced(page string, tests named.Tests) (problems []string) {
 	for id := range held {
 		problems = append(problems, id+" is no case")
 	}
+	for pkg, functions := range tests {
+		for test := range functions {
+			for part := range strings.SplitSeq(strings.TrimPrefix(test, "Test"), "_") {
+				if text, is := rows[part]; is && !strings.Contains(text, "`"+pkg+"."+test+"`") && !strings.Contains(text, "`"+pkg+"."+test+"/") {
+					problems = append(problems, fmt.Sprintf("the row of %s does not name %s.%s", part, pkg, test))
+				}
+			}
+		}
+	}
+	slices.Sort(problems)
 	return append(problems, tests.Missing(page)...)
 }
 
 // TestTraceabilityIsChecked shows that a page which is wrong is found out.
 func TestTraceabilityIsChecked(t *testing.T) {
-	tests := named.Tests{"pkg": {"TestA01_X": {"sub test": true}}}
+	tests := named.Tests{"pkg": {"TestA01_X": {"sub test": true}, "TestOther": {}}}
 	var good strings.Builder
 	for letter, n := range cases {
 		for i := range n {
@@ -75,6 +86,7 @@ func TestTraceabilityIsChecked(t *testing.T) {
 		want string
 	}{
 		"all is there":    {good.String(), ""},
+		"no row for it":   {strings.Replace(good.String(), "| A01 | an attack | `pkg.TestA01_X` |", "| A01 | an attack | `pkg.TestOther` |", 1), "the row of A01 does not name pkg.TestA01_X"},
 		"a subtest":       {good.String() + "`pkg.TestA01_X/sub test`", ""},
 		"a case missing":  {strings.Replace(good.String(), "| B03 |", "| - |", 1), "B03 has 0 rows, want 1"},
 		"a case twice":    {good.String() + "| B03 | x | `pkg.TestA01_X` |\n", "B03 has 2 rows, want 1"},
