@@ -75,8 +75,8 @@ func TestResourceSpellings(t *testing.T) {
 			if spelling != "" {
 				resource["resource"] = []string{spelling}
 			}
-			token := signIn(t, d, deployment.Guest, client, redirectURI, resource)
-			other := spellings[(i+1)%len(spellings)] // clients are not consistent either
+			token := signIn(t, d, teammate, client, redirectURI, resource) // whose streams no other test has
+			other := spellings[(i+1)%len(spellings)]                       // clients are not consistent either
 			refresh := []string{"grant_type", "refresh_token", "client_id", client, "refresh_token", token.text("refresh_token")}
 			if other != "" {
 				refresh = append(refresh, "resource", other)

@@ -97,6 +97,15 @@ func TestMetadataDocument(t *testing.T) {
 		defer client.session.Close()
 		journey{client, true}.check(t, deployment.Employee)
 	})
+	t.Run("Inspector", func(t *testing.T) {
+		t.Parallel()
+		desktop := newDesktop(t, deployment.Employee)
+		id := describe("inspector", "http://127.0.0.1/oauth/callback")
+		tools, err := inspectorWithBrowser(t, d.MCPURL, desktop, "--client-metadata-url", id).Tools(t.Context())
+		if err != nil || len(tools) != 2 || desktop.opened() != 1 {
+			t.Errorf("tools %v, %v\nits browser: %s", tools, err, desktop.read())
+		}
+	})
 	for _, flavour := range []string{"v1", "v2-auto"} {
 		t.Run("TypeScript SDK "+flavour, func(t *testing.T) {
 			t.Parallel()

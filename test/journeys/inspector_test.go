@@ -7,7 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -21,11 +24,29 @@ type inspector struct {
 	endpoint    string
 	arguments   []string
 	environment []string
+	storage     string // where it keeps registrations and tokens
 }
 
 func newInspector(t *testing.T, endpoint string, arguments ...string) inspector {
 	storage := t.TempDir()
-	return inspector{t, endpoint, arguments, []string{"HOME=" + storage, "MCP_STORAGE_DIR=" + storage, "MCP_INSPECTOR_SECRET_STORE=file"}}
+	return inspector{t, endpoint, arguments, []string{"HOME=" + storage, "MCP_STORAGE_DIR=" + storage, "MCP_INSPECTOR_SECRET_STORE=file"}, storage}
+}
+
+// spoil makes the access tokens that it remembers ones that are refused.
+func (i inspector) spoil(t *testing.T) {
+	t.Helper()
+	file := filepath.Join(i.storage, "secrets.json")
+	kept, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spoilt := regexp.MustCompile(`\bat_\w+`).ReplaceAll(kept, []byte("${0}x"))
+	if bytes.Equal(kept, spoilt) {
+		t.Fatal("the Inspector has kept no access token")
+	}
+	if err := os.WriteFile(file, spoilt, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // inspection is what the Inspector prints with --format json: the result on stdout, or an error on stderr.
@@ -112,26 +133,36 @@ func TestInspectorWithBearer(t *testing.T) {
 	})
 }
 
+// inspectorWithBrowser signs in by itself. It waits for the person's answer at a port that was free.
+func inspectorWithBrowser(t *testing.T, endpoint string, desktop *desktop, arguments ...string) inspector {
+	t.Helper()
+	callback, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer callback.Close() // for the Inspector to take
+	client := newInspector(t, endpoint, append(arguments, "--callback-url", "http://"+callback.Addr().String()+"/oauth/callback")...)
+	client.environment = append(client.environment, desktop.environment(t)...)
+	return client
+}
+
 // The first question opens the browser; the Inspector remembers the sign-in for those that follow.
 func TestInspectorSignsIn(t *testing.T) {
 	d := shared.Use(t)
 	t.Parallel()
 	everyone(t, func(t *testing.T, email string) {
 		desktop := newDesktop(t, email)
-		callback, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		address := "http://" + callback.Addr().String() + "/oauth/callback"
-		callback.Close() // for the Inspector to take
-		client := newInspector(t, d.MCPURL, "--callback-url", address)
-		client.environment = append(client.environment, desktop.environment(t)...)
+		client := inspectorWithBrowser(t, d.MCPURL, desktop)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if _, err := client.ask(ctx, "--method", "tools/list"); err != nil {
 			t.Fatalf("%v\nits browser: %s", err, desktop.read())
 		}
 		journey{client, false}.check(t, email)
+		client.spoil(t) // so that it must refresh
+		if tools, err := client.Tools(ctx); err != nil || len(tools) == 0 {
+			t.Errorf("with its access token refused: %v, %v", tools, err)
+		}
 		desktop.checkAsked(t, d.MCPURL)
 		if desktop.opened() != 1 {
 			t.Errorf("the browser was opened %d times:\n%s", desktop.opened(), desktop.read())

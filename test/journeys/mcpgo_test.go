@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -12,7 +13,6 @@ import (
 	"github.com/mark3labs/mcp-go/client"
 	"github.com/mark3labs/mcp-go/mcp"
 
-	"mcp-access-oauth/test/deployment"
 	"mcp-access-oauth/test/robot"
 )
 
@@ -23,16 +23,11 @@ type mcpGo struct {
 }
 
 // connectMCPGo connects as an application built on mcp-go does: it tries, is told to sign in, and tries again.
-func connectMCPGo(t *testing.T, d *deployment.Deployment, email string, tokens client.TokenStore, options ...client.ClientOption) (mcpGo, error) {
+func connectMCPGo(t *testing.T, email string, tokens client.TokenStore, open func(client.OAuthConfig) (*client.Client, error)) (mcpGo, error) {
 	ctx := t.Context()
-	c, err := client.NewOAuthStreamableHttpClient(d.MCPURL, client.OAuthConfig{
-		RedirectURI: "http://127.0.0.1:33420/callback", TokenStore: tokens, PKCEEnabled: true,
-	})
+	c, err := open(client.OAuthConfig{RedirectURI: "http://127.0.0.1:33420/callback", TokenStore: tokens, PKCEEnabled: true})
 	if err != nil {
 		return mcpGo{}, err
-	}
-	for _, option := range options {
-		option(c)
 	}
 	t.Cleanup(func() { c.Close() })
 	progress := &atomic.Int64{}
@@ -137,16 +132,27 @@ func (c mcpGo) Call(ctx context.Context, tool string, arguments map[string]any) 
 func TestMCPGo(t *testing.T) {
 	d := shared.Use(t)
 	t.Parallel()
-	eras := map[string][]client.ClientOption{
-		"modern": nil,
-		//lint:ignore SA1019 clients of the legacy era are what this tests
-		"legacy": {client.WithLegacyProtocolOnly()},
+	transports := map[string]func(client.OAuthConfig) (*client.Client, error){
+		"modern": func(config client.OAuthConfig) (*client.Client, error) {
+			return client.NewOAuthStreamableHttpClient(d.MCPURL, config)
+		},
+		"legacy": func(config client.OAuthConfig) (*client.Client, error) {
+			c, err := client.NewOAuthStreamableHttpClient(d.MCPURL, config)
+			if err == nil {
+				//lint:ignore SA1019 clients of the legacy era are what this tests
+				client.WithLegacyProtocolOnly()(c)
+			}
+			return c, err
+		},
+		"sse": func(config client.OAuthConfig) (*client.Client, error) {
+			return client.NewOAuthSSEClient(strings.TrimSuffix(d.MCPURL, "/mcp")+"/sse", config)
+		},
 	}
-	for name, options := range eras {
+	for name, open := range transports {
 		t.Run(name, func(t *testing.T) {
 			everyone(t, func(t *testing.T, email string) {
 				tokens := client.NewMemoryTokenStore()
-				c, err := connectMCPGo(t, d, email, tokens, options...)
+				c, err := connectMCPGo(t, email, tokens, open)
 				if err != nil {
 					t.Fatal(err)
 				}

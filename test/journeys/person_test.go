@@ -29,6 +29,9 @@ type answer struct {
 	Refusal  string `json:"refusal"`
 }
 
+// teammate is a third of the demo identity provider's people.
+const teammate = "teammate1@mycompany.com"
+
 // noPerson is who signs in with a client that acts for itself.
 const noPerson = ""
 

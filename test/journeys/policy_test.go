@@ -61,7 +61,7 @@ func TestGroups(t *testing.T) {
 		want  []string
 	}{
 		{d, deployment.Employee, []string{"add", "generateImage"}},
-		{d, "teammate1@mycompany.com", []string{"add"}},
+		{d, teammate, []string{"add"}},
 		{d, deployment.Guest, []string{"add"}},
 		{silent, deployment.Employee, []string{"add"}},
 	} {

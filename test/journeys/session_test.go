@@ -205,9 +205,9 @@ func TestConcurrentStreams(t *testing.T) {
 
 // A legacy client that comes back again and again is always served: a person has two streams, and the newest count.
 func TestLegacyStreamsOfOnePerson(t *testing.T) {
-	d := shared.Use(t)
 	t.Parallel()
-	_, token := d.SignIn(t, "teammate1@mycompany.com")
+	d := deployment.Start(t) // on the shared one they would end the streams of others
+	_, token := d.SignIn(t, deployment.Guest)
 	sse := &mcp.SSEClientTransport{Endpoint: strings.TrimSuffix(d.MCPURL, "/mcp") + "/sse", HTTPClient: withToken(token.AccessToken)}
 	for range 5 { // none of them says goodbye
 		client, err := connectGoSDK(t.Context(), sse, "2025-03-26")
