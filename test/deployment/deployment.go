@@ -96,7 +96,7 @@ func (d *Deployment) end(t testing.TB) {
 	t.Helper()
 	d.Stop(t)
 	if secret := secrets.FindString(d.Log()); secret != "" {
-		t.Errorf("H05: the server's log holds a code or token: %.12s...", secret)
+		t.Errorf("H05: the server's log holds a code, token or client secret: %.12s...", secret)
 	}
 }
 
@@ -117,8 +117,8 @@ func (d *Deployment) open(t testing.TB) {
 	t.Fatalf("the server does not start:\n%s", d.Log())
 }
 
-// A code or token as its bearer sends it: kind, grant id, secret.
-var secrets = regexp.MustCompile(`\b(ac|at|rt)_[0-9A-Za-z]{10,}_[0-9A-Za-z]{20,}`)
+// A code or token as its bearer sends it: kind, grant id, secret; and a client secret.
+var secrets = regexp.MustCompile(`\b(ac|at|rt)_[0-9A-Za-z]{10,}_[0-9A-Za-z]{20,}|\bcs_[0-9A-Za-z]{40,}`)
 
 // Stop ends the server as Ctrl-C does, and checks that it ends at once and cleanly.
 func (d *Deployment) Stop(t testing.TB) {
