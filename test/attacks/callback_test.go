@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -55,6 +56,48 @@ func TestC01_State(t *testing.T) {
 			t.Errorf("POST: %d", a.status)
 		}
 	})
+}
+
+// TestC01_RacingCallbacks sends one callback many times at once, with a provider that takes its code as often as it comes.
+// One of them makes the grant, and there is one code.
+func TestC01_RacingCallbacks(t *testing.T) {
+	d, h := useHostile(t)
+	t.Parallel()
+	c := newClient(t, d, loopback)
+	b := robot.New("")
+	upstream, err := url.Parse(approve(t, b, consent(t, b, c.authorize())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.promise("C01 race", h.good(t, h.claims(upstream.Query().Get("nonce"), nil)), "")
+	var cookies []string
+	for _, cookie := range b.Cookies(d.Issuer) {
+		cookies = append(cookies, cookie.Name+"="+cookie.Value)
+	}
+	callback := d.Issuer + "/callback?" + url.Values{"code": {"C01 race"}, "state": {upstream.Query().Get("state")}}.Encode()
+	answers := make([]answer, 10)
+	var racers sync.WaitGroup
+	start := make(chan struct{})
+	for i := range answers {
+		racers.Go(func() {
+			<-start
+			answers[i] = get(t, callback, "Cookie", strings.Join(cookies, "; "))
+		})
+	}
+	close(start)
+	racers.Wait()
+	var codes []string
+	for _, a := range answers {
+		if target, err := url.Parse(a.header.Get("Location")); err == nil && target.Query().Has("code") {
+			codes = append(codes, target.Query().Get("code"))
+			continue
+		}
+		a.localPage(t, http.StatusForbidden, "already finished")
+	}
+	if len(codes) != 1 {
+		t.Fatalf("one sign-in gave %d codes", len(codes))
+	}
+	c.redeem(t, codes[0]).issued(t)
 }
 
 // TestC02_LoginCSRF has a victim's browser finish what the attacker began, so that the victim would work in the attacker's

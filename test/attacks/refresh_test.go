@@ -135,3 +135,42 @@ func TestE06_Revocation(t *testing.T) {
 	// To who is not the token's client it is as unknown as any other (RFC 7662).
 	post(t, d.Issuer+"/introspect", url.Values{"client_id": {other.id}, "token": {tokens.access}}).refused(t, http.StatusUnauthorized, "invalid_client")
 }
+
+// TestE06_RevocationWins revokes a grant while a thief refreshes it as fast as they can. Whatever the refreshes were answered,
+// once the revocation has been answered nothing of the family works.
+func TestE06_RevocationWins(t *testing.T) {
+	d := server.Use(t)
+	t.Parallel()
+	c := newClient(t, d, loopback)
+	for range 4 {
+		tokens := c.signIn(t, deployment.Guest)
+		answers := make([]answer, 8)
+		var thieves sync.WaitGroup
+		start := make(chan struct{})
+		for i := range answers {
+			thieves.Go(func() {
+				<-start
+				answers[i] = c.refresh(t, tokens.refresh)
+			})
+		}
+		close(start)
+		if a := post(t, d.Issuer+"/revoke", url.Values{"client_id": {c.id}, "token": {tokens.refresh}}); a.status != http.StatusOK {
+			t.Fatalf("the revocation is answered %d %s", a.status, a.body)
+		}
+		thieves.Wait()
+		for _, a := range append(answers, c.refresh(t, tokens.refresh)) {
+			if a.status != http.StatusOK {
+				a.refused(t, http.StatusBadRequest, "invalid_grant")
+				continue
+			}
+			got := a.issued(t)
+			if works(t, d, got.access) {
+				t.Error("an access token outlives the revocation")
+			}
+			c.refresh(t, got.refresh).refused(t, http.StatusBadRequest, "invalid_grant")
+		}
+		if works(t, d, tokens.access) {
+			t.Error("the first access token outlives the revocation")
+		}
+	}
+}
