@@ -3,7 +3,8 @@
 // {"spoil": true}, which makes its access token one that is refused.
 // The first argument chooses the SDK: v1, v1-sse (its legacy transport), v2, or v2-auto (negotiating the newest protocol).
 // With CLIENT_ID it acts for itself, and proves who it is with CLIENT_SECRET or with the private key CLIENT_KEY, a JWK.
-// With CLIENT_METADATA_URL it is the client that this document describes.
+// With CLIENT_METADATA_URL it is the client that this document describes. REMEMBERS is what it kept of an earlier time:
+// {"client": {...}, "tokens": {...}}.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
@@ -40,7 +41,7 @@ const answered = new Promise((resolve) => {
 
 const { Client, Transport, UnauthorizedError, ClientCredentialsProvider, PrivateKeyJwtProvider, options } = await sdk();
 
-const kept = {};
+const kept = process.env.REMEMBERS ? JSON.parse(process.env.REMEMBERS) : {};
 const person = {
   redirectUrl,
   clientMetadataUrl: process.env.CLIENT_METADATA_URL,
@@ -58,6 +59,10 @@ const person = {
   saveTokens: (tokens) => { kept.tokens = tokens; },
   codeVerifier: () => kept.verifier,
   saveCodeVerifier: (verifier) => { kept.verifier = verifier; },
+  invalidateCredentials: (scope) => {
+    if (scope === 'all' || scope === 'client') delete kept.client;
+    if (scope === 'all' || scope === 'tokens') delete kept.tokens;
+  },
   discoveryState: () => kept.discovery,
   saveDiscoveryState: (discovery) => { kept.discovery = discovery; },
   redirectToAuthorization: (url) => { spawn(process.env.BROWSER, [url.href], { stdio: 'ignore' }); },

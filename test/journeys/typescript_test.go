@@ -111,3 +111,21 @@ func TestTypeScriptSDK(t *testing.T) {
 		})
 	}
 }
+
+// An application whose server has lost everything: its tokens are refused, and so is its registration, by the code that has
+// the SDK forget both.
+func TestTypeScriptSDKAfterWipe(t *testing.T) {
+	d := shared.Use(t)
+	t.Parallel()
+	const remembers = `REMEMBERS={"client": {"client_id": "dyn_of_another_time"}, "tokens": {"access_token": "at_x", "refresh_token": "rt_x", "token_type": "Bearer"}}`
+	for _, flavour := range []string{"v1", "v2-auto"} {
+		t.Run(flavour, func(t *testing.T) {
+			t.Parallel()
+			desktop := newDesktop(t, teammate)
+			client := startTypeScript(t, desktop, flavour, d.MCPURL, remembers)
+			if tools, err := client.Tools(t.Context()); err != nil || len(tools) != 2 || desktop.opened() != 1 {
+				t.Errorf("tools %v, %v\nits browser: %s", tools, err, desktop.read())
+			}
+		})
+	}
+}
