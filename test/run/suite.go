@@ -57,11 +57,13 @@ func discover() ([]suite, error) {
 		suites[i].packages = append(suites[i].packages, pkg)
 	}
 	if _, err := os.Stat("infra/stack/main.go"); err == nil {
-		for _, s := range slices.Clone(suites) {
-			s.env = append(s.env, "MCP_TEST_TARGET=stack")
-			s.name += "/stack"
-			suites = append(suites, s)
+		var both []suite // the two of a kind together, so that the longest kind stands first
+		for _, s := range suites {
+			stack := s
+			stack.name, stack.env = s.name+"/stack", []string{"MCP_TEST_TARGET=stack"}
+			both = append(both, s, stack)
 		}
+		suites = both
 	}
 	suites = slices.DeleteFunc(suites, func(s suite) bool { return len(s.packages) == 0 })
 	return append([]suite{unit}, suites...), nil
