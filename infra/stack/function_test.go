@@ -42,6 +42,8 @@ func TestMain(m *testing.M) {
 		awshttp.StartStream(mcpEndpoint())
 	case "endless":
 		lambda.Start(endless)
+	case "keeper":
+		keep()
 	case "broken":
 		fmt.Fprintln(os.Stderr, "configuration: this function never starts")
 		os.Exit(1)
@@ -122,6 +124,23 @@ func wait(gate string) {
 	if response, err := http.Get(gate + "?pid=" + strconv.Itoa(os.Getpid())); err == nil {
 		_ = response.Body.Close()
 	}
+}
+
+// keep holds a pool with one process, whose pid it prints, until it is killed.
+func keep() {
+	self, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	p := newPool(function{folder: "api", timeout: 60}, self, []string{testFunction + "=api"}, 1, os.Stderr, slog.New(slog.DiscardHandler))
+	server := httptest.NewServer(functionURL(p))
+	response, err := http.Get(server.URL + "/pid")
+	if err != nil {
+		panic(err)
+	}
+	_, _ = io.Copy(os.Stdout, response.Body)
+	fmt.Println()
+	time.Sleep(time.Hour)
 }
 
 // testHandler lets a test hold requests at a gate of its own, whose URL they name.

@@ -1,8 +1,8 @@
 // Command stack is `make stack`: the functions as they are built for AWS, each as its own process or several, under a
 // Lambda Runtime API, routed and configured as template.yaml says, with DynamoDB, KMS and Secrets Manager beside them.
 // The HTTP API stands at PORT, the function URL at PORT+1 and the demo identity provider at PORT+2. It needs no Docker
-// and no account, and behaves as AWS does where it hurts: one request at a time per process, cold starts, limits of
-// headers, bodies and time, and WWW-Authenticate renamed.
+// and no account, and behaves as AWS does where it hurts: one request at a time per process, which stands still between
+// two, cold starts, limits of headers, bodies and time, and WWW-Authenticate renamed.
 package main
 
 import (

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -40,6 +41,7 @@ type process struct {
 	server   *http.Server
 	jobs     chan *invocation
 	idle     func(*process) // called whenever the function asks for its next event
+	started  chan struct{}  // closed when the process has started, or could not
 	gone     chan struct{}  // closed when the process has ended
 
 	mu      sync.Mutex
@@ -53,7 +55,7 @@ func start(f function, bootstrap string, environment []string, output io.Writer,
 	if err != nil {
 		return nil, fmt.Errorf("listening for the runtime API: %w", err)
 	}
-	p := &process{function: f.folder, jobs: make(chan *invocation), idle: idle, gone: make(chan struct{})}
+	p := &process{function: f.folder, jobs: make(chan *invocation), idle: idle, started: make(chan struct{}), gone: make(chan struct{})}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+runtimePath+"/invocation/next", p.next)
 	mux.HandleFunc("POST "+runtimePath+"/invocation/{id}/response", p.response)
@@ -66,16 +68,24 @@ func start(f function, bootstrap string, environment []string, output io.Writer,
 	p.command.Dir = filepath.Dir(bootstrap)
 	p.command.Env = append(environment, "AWS_LAMBDA_RUNTIME_API="+listener.Addr().String())
 	p.command.Stdout, p.command.Stderr = output, output
-	if err := p.command.Start(); err != nil {
-		_ = listener.Close()
-		return nil, fmt.Errorf("starting %s: %w; run `make build` first", f.folder, err)
-	}
+	bind(p.command)
+	var failed error
 	go func() {
+		runtime.LockOSThread() // see bind
+		failed = p.command.Start()
+		close(p.started)
+		if failed != nil {
+			return
+		}
 		err := p.command.Wait()
 		close(p.gone)
 		_ = p.server.Close()
 		p.finish(answer{err: fmt.Errorf("the process ended: %w", orEOF(err))})
 	}()
+	if <-p.started; failed != nil {
+		_ = listener.Close()
+		return nil, fmt.Errorf("starting %s: %w; run `make build` first", f.folder, failed)
+	}
 	return p, nil
 }
 
@@ -91,9 +101,12 @@ func (p *process) next(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	p.asked = true
 	p.mu.Unlock()
+	<-p.started // it has, or it could not ask; but only so may its fields be read here
+	p.freeze()
 	p.idle(p)
 	select {
 	case job := <-p.jobs:
+		p.thaw()
 		h := w.Header()
 		h.Set("Lambda-Runtime-Aws-Request-Id", job.id)
 		h.Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(job.deadline.UnixMilli(), 10))
