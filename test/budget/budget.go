@@ -101,7 +101,7 @@ func (c *Cloud) Env(name string) string { return c.env[name] }
 
 // Table is the function's table as it was the given time ago, or is now, past the counter: for what a test prepares.
 func (c *Cloud) Table(ago time.Duration) *dynamo.Table {
-	return dynamo.New(dynamotest.Client(c.tb), c.table, Clock(ago))
+	return dynamo.New(dynamotest.Client(c.tb), c.table, Clock(ago)).ForEmulator()
 }
 
 // Clock goes as the machine's does, the given time behind.

@@ -48,5 +48,5 @@ func (d *Deployment) openTable(t testing.TB) (store table.Table, end func()) {
 			return aws.Credentials{AccessKeyID: "local", SecretAccessKey: "local"}, nil
 		}),
 	})
-	return dynamo.New(client, stackTable, time.Now), func() { server.Close() }
+	return dynamo.New(client, stackTable, time.Now).ForEmulator(), func() { server.Close() }
 }

@@ -27,6 +27,9 @@ const (
 	lastWait  = 400 * time.Millisecond
 )
 
+// limits are the times in force.
+type limits struct{ call, attempt time.Duration }
+
 // errUnprocessed is a batch read of which nothing was read.
 var errUnprocessed = errors.New("dynamo: throttled: no key of the batch was processed")
 
@@ -43,7 +46,7 @@ func (t *Table) attempt(ctx context.Context, doing string, call func(context.Con
 	}
 	wait := firstWait
 	for n := 1; ; n++ {
-		one, cancel := context.WithTimeout(ctx, patience)
+		one, cancel := context.WithTimeout(ctx, t.limits.attempt)
 		err = call(one)
 		cancel()
 		if err == nil {

@@ -41,13 +41,21 @@ type Table struct {
 	client *dynamodb.Client
 	name   string
 	now    func() time.Time
+	limits limits
 }
 
 var _ table.Table = (*Table)(nil)
 
 // New returns the table called tableName. It calls nothing yet. The client's own retryer is not used: see attempt.
 func New(client *dynamodb.Client, tableName string, now func() time.Time) *Table {
-	return &Table{client: client, name: tableName, now: now}
+	return &Table{client: client, name: tableName, now: now, limits: limits{bound, patience}}
+}
+
+// ForEmulator lets calls last ten times as long, and returns the table. An emulator shares the machine with everything that
+// asks it, and its answer comes late when that is busy, not when a connection has died.
+func (t *Table) ForEmulator() *Table {
+	t.limits = limits{10 * bound, 10 * patience}
+	return t
 }
 
 // Get implements table.Table: one GetItem for one key, one BatchGetItem for several.
@@ -55,7 +63,7 @@ func (t *Table) Get(ctx context.Context, keys ...table.Key) ([]*table.Item, erro
 	if len(keys) > table.MaxGet {
 		return nil, fmt.Errorf("reading %d items in one call: the most is %d", len(keys), table.MaxGet)
 	}
-	ctx, cancel := context.WithTimeout(ctx, bound)
+	ctx, cancel := context.WithTimeout(ctx, t.limits.call)
 	defer cancel()
 	found := make([]*table.Item, len(keys))
 	var wanted []table.Key
@@ -97,7 +105,7 @@ func (t *Table) Delete(ctx context.Context, key table.Key, version string) error
 	if !key.Possible() || version == "" {
 		return table.ErrConflict
 	}
-	ctx, cancel := context.WithTimeout(ctx, bound)
+	ctx, cancel := context.WithTimeout(ctx, t.limits.call)
 	defer cancel()
 	condition := t.standing(version)
 	lost, err := t.attempt(ctx, "deleting an item", func(ctx context.Context) error {
@@ -161,7 +169,7 @@ func (t *Table) put(
 	if replaces == "" && errors.Is(refusedAs, table.ErrConflict) {
 		return "", table.ErrConflict // no stored item lacks a version
 	}
-	ctx, cancel := context.WithTimeout(ctx, bound)
+	ctx, cancel := context.WithTimeout(ctx, t.limits.call)
 	defer cancel()
 	// One attempt id for all attempts: whichever of them is stored, it is this write.
 	id := table.NewVersion()

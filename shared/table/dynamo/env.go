@@ -9,7 +9,8 @@ import (
 	"mcp-access-oauth/shared/awsconfig"
 )
 
-// FromEnv is the table that TABLE_NAME names, with Lambda's own region and credentials. It makes no call.
+// FromEnv is the table that TABLE_NAME names, with Lambda's own region and credentials, or at an emulator that
+// AWS_ENDPOINT_URL_DYNAMODB names. It makes no call.
 func FromEnv(env func(string) string, now func() time.Time) (*Table, error) {
 	name := env("TABLE_NAME")
 	if name == "" {
@@ -19,5 +20,9 @@ func FromEnv(env func(string) string, now func() time.Time) (*Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	return New(dynamodb.NewFromConfig(cfg), name, now), nil
+	t := New(dynamodb.NewFromConfig(cfg), name, now)
+	if cfg.BaseEndpoint != nil {
+		t.ForEmulator()
+	}
+	return t, nil
 }

@@ -118,7 +118,7 @@ func (t *Table) ListIndex(ctx context.Context, index table.Index, value string, 
 }
 
 func (t *Table) query(ctx context.Context, query *dynamodb.QueryInput) (out *dynamodb.QueryOutput, err error) {
-	ctx, cancel := context.WithTimeout(ctx, bound)
+	ctx, cancel := context.WithTimeout(ctx, t.limits.call)
 	defer cancel()
 	_, err = t.attempt(ctx, "listing items", func(ctx context.Context) (err error) {
 		out, err = t.client.Query(ctx, query, once)

@@ -82,5 +82,5 @@ func Create(tb testing.TB) string {
 // Open makes a new table and returns it; options go to the client that it uses.
 func Open(tb testing.TB, now func() time.Time, options ...func(*dynamodb.Options)) *dynamo.Table {
 	tb.Helper()
-	return dynamo.New(Client(tb, options...), Create(tb), now)
+	return dynamo.New(Client(tb, options...), Create(tb), now).ForEmulator()
 }
