@@ -26,13 +26,13 @@ type pace struct {
 	busy      time.Duration // between looks while messages arrive
 	idle      time.Duration // what the time between looks rises to
 	keepAlive time.Duration
-	// apart keeps messages that were fetched together from reaching the client in one piece: the TypeScript SDK would
-	// then see the answer first, and drop the progress that came before it.
+	// apart keeps an answer from reaching the client in one piece with the notification before it: the TypeScript SDK would
+	// then handle the answer first, and drop the progress. A client that is busy reads late, so this is long for a network.
 	apart time.Duration
 }
 
 var legacyPace = pace{
-	life: maxListen, busy: 250 * time.Millisecond, idle: 2 * time.Second, keepAlive: 15 * time.Second, apart: 10 * time.Millisecond,
+	life: maxListen, busy: 250 * time.Millisecond, idle: 2 * time.Second, keepAlive: 15 * time.Second, apart: 100 * time.Millisecond,
 }
 
 // stream answers GET /sse.
@@ -80,6 +80,7 @@ func (s *Server) deliver(ctx context.Context, stream *state.Stream, send func([]
 	interval := s.pace.busy
 	look := time.NewTimer(interval)
 	defer look.Stop()
+	var notified time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -93,12 +94,16 @@ func (s *Server) deliver(ctx context.Context, stream *state.Stream, send func([]
 		case <-look.C:
 		}
 		messages, err := stream.Fetch(ctx)
-		for i, message := range messages {
-			if i > 0 {
-				time.Sleep(s.pace.apart)
+		for _, message := range messages {
+			notification := isNotification(message)
+			if !notification {
+				time.Sleep(time.Until(notified.Add(s.pace.apart)))
 			}
 			if !send(append(append([]byte("event: message\ndata: "), message...), "\n\n"...)) {
 				return
+			}
+			if notification {
+				notified = time.Now()
 			}
 		}
 		switch {
@@ -114,6 +119,24 @@ func (s *Server) deliver(ctx context.Context, stream *state.Stream, send func([]
 		}
 		look.Reset(interval)
 	}
+}
+
+// isNotification tells a notification from an answer, whose result may be megabytes, by the first member that differs.
+func isNotification(message []byte) bool {
+	members := json.NewDecoder(bytes.NewReader(message))
+	_, _ = members.Token() // the brace; a message of ours is an object
+	for members.More() {
+		switch name, _ := members.Token(); name {
+		case "method":
+			return true
+		case "result", "error":
+			return false
+		}
+		if members.Decode(new(json.RawMessage)) != nil {
+			break
+		}
+	}
+	return false
 }
 
 // postMessage answers POST /messages: 202 at once, and the answer itself on the stream.
