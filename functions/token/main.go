@@ -46,7 +46,7 @@ func build(env func(string) string, log *slog.Logger) (http.Handler, error) {
 		Grants:  &grants.Store{Table: table, Now: time.Now, Audit: audit.New(log)},
 		Clients: known, Upstream: provider.Refresh, Issuer: server.Issuer, Resource: server.Resource,
 		Authenticator: &clients.Authenticator{Table: table, Issuer: server.Issuer, KeySets: keySets, Now: time.Now},
-		ToolScopes:    server.Policy.Scopes(), Limiter: tokens.NewLimiter(), Now: time.Now,
+		ToolScopes:    server.Policy.Scopes(), Limiter: tokens.NewLimiter(), Now: time.Now, Arrived: awshttp.Arrived,
 	}).Mount(mux)
 	return mux, nil
 }

@@ -42,6 +42,15 @@ func requestID(ctx context.Context) string {
 	return ""
 }
 
+type arrivedKey struct{}
+
+// Arrived is when the request reached AWS, by AWS's own clock and to the millisecond: a cold start lies between that and
+// the handler. It is zero outside of Lambda.
+func Arrived(r *http.Request) time.Time {
+	t, _ := r.Context().Value(arrivedKey{}).(time.Time)
+	return t
+}
+
 // API is the Lambda handler that StartAPI runs. It answers each event with a whole payload 2.0 response; what the
 // handler flushes is held until it returns.
 func API(handler http.Handler) lambda.Handler { return apiHandler{handler} }

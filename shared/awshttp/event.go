@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // event is what the two kinds of event, payload format 2.0, have in common and we use.
@@ -26,6 +27,7 @@ type event struct {
 	RequestContext  struct {
 		DomainName string `json:"domainName"`
 		Stage      string `json:"stage"`
+		TimeEpoch  int64  `json:"timeEpoch"` // milliseconds since 1970
 		HTTP       struct {
 			Method   string `json:"method"`
 			SourceIP string `json:"sourceIp"`
@@ -94,6 +96,9 @@ func newRequest(ctx context.Context, ev *event, form pathForm) (*http.Request, *
 	}
 	if len(body) > 0 {
 		r.Body = io.NopCloser(bytes.NewReader(body))
+	}
+	if ms := ev.RequestContext.TimeEpoch; ms > 0 {
+		ctx = context.WithValue(ctx, arrivedKey{}, time.UnixMilli(ms))
 	}
 	return r.WithContext(ctx), nil
 }

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 var update = flag.Bool("update", false, "rewrite testdata/*.golden")
@@ -73,7 +74,8 @@ func dump(t *testing.T, r *http.Request) string {
 		t.Fatal(err)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s %s\nHost: %s\nRemoteAddr: %s\nContentLength: %d\n", r.Method, r.RequestURI, r.Proto, r.Host, r.RemoteAddr, r.ContentLength)
+	fmt.Fprintf(&b, "%s %s %s\nHost: %s\nRemoteAddr: %s\nArrived: %s\nContentLength: %d\n", r.Method, r.RequestURI, r.Proto, r.Host, r.RemoteAddr,
+		Arrived(r).UTC().Format(time.RFC3339Nano), r.ContentLength)
 	fmt.Fprintf(&b, "Path: %s\nEscapedPath: %s\nQuery: %q\n\n", r.URL.Path, r.URL.EscapedPath(), r.URL.Query())
 	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
 		fmt.Fprintf(&b, "%s: %q\n", name, r.Header[name])

@@ -1,6 +1,10 @@
 package grants
 
-import "mcp-access-oauth/shared/oauth"
+import (
+	"time"
+
+	"mcp-access-oauth/shared/oauth"
+)
 
 // Redemption is a token request with a code (RFC 6749 section 4.1.3). The client has been authenticated and the
 // resource checked.
@@ -11,9 +15,10 @@ type Redemption struct {
 	Verifier    string
 	// Refreshable says whether the client may have a refresh token: it registered the grant type.
 	Refreshable bool
+	// Arrived is when the request reached the service; zero where that is not known.
+	Arrived time.Time
 
-	// sawUnredeemed is set by the store when the request's own first read found the code unredeemed. Such a request
-	// lost a race against another one; that is no replay.
+	// sawUnredeemed is set by the store when the request's own first read found the code unredeemed.
 	sawUnredeemed bool
 }
 
@@ -37,7 +42,7 @@ func (g Grant) Redeem(m Moment, r Redemption) (*Grant, Issued, error) {
 		return nil, Issued{}, errVerifier
 	}
 	if g.Code.Redeemed != 0 {
-		if r.sawUnredeemed || !g.live(m) {
+		if r.raced(g.Code.Redeemed) || !g.live(m) {
 			return nil, Issued{}, errCode
 		}
 		return g.tombstone(m), Issued{}, errCode
@@ -74,6 +79,13 @@ func (g Grant) Redeem(m Moment, r Redemption) (*Grant, Issued, error) {
 	g.slide(m)
 	issued.GrantEnds = g.Ends.time()
 	return &g, issued, nil
+}
+
+// raced reports whether the request was under way when the code was redeemed: it lost a race against another one, and
+// that is no replay. Either its own first read found the code unredeemed, or it had arrived before and was held up, by a
+// cold start perhaps.
+func (r Redemption) raced(redeemed stamp) bool {
+	return r.sawUnredeemed || !r.Arrived.IsZero() && at(r.Arrived) < redeemed
 }
 
 // rotate makes the next refresh token the current one and notes it in issued.

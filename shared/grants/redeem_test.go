@@ -186,6 +186,28 @@ func TestD01_RacerDoesNotRevoke(t *testing.T) {
 	}
 }
 
+// A request that had arrived when the code was redeemed, and that a cold start held up, reads the code redeemed.
+func TestD01_ArrivalTellsRacerFromReplay(t *testing.T) {
+	for _, c := range []struct {
+		arrived time.Duration // after the redemption
+		lives   bool
+	}{{-time.Second, true}, {-time.Millisecond, true}, {0, false}, {time.Millisecond, false}} {
+		f := newFixture(t)
+		code := f.create(newGrant(""))
+		issued, err := f.redeem(redemption(code))
+		if err != nil {
+			t.Fatal(err)
+		}
+		late := redemption(code)
+		late.Arrived = f.clock.Now().Add(c.arrived)
+		_, err = f.redeem(late)
+		wantCode(t, err, oauth.InvalidGrant)
+		if f.works(issued.AccessToken) != c.lives || f.audited(audit.CodeReplayed) == c.lives {
+			t.Errorf("arrived %v after the redemption: the grant lives %v, want %v", c.arrived, !c.lives, c.lives)
+		}
+	}
+}
+
 func TestD04_RacingRedemptions(t *testing.T) {
 	f := newFixture(t)
 	code := f.create(newGrant(""))

@@ -30,6 +30,7 @@ func (h *Handler) authorizationCode(ctx context.Context, r request) (clients.Cli
 		// By grant type, whether offline_access was asked for or not: clients that forget to ask would otherwise send
 		// their users to sign in every quarter of an hour.
 		Refreshable: client.Allows(oauth.GrantRefreshToken),
+		Arrived:     r.arrived,
 	})
 	return client, issued, err
 }

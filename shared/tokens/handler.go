@@ -39,6 +39,9 @@ type Handler struct {
 	// Limiter bounds the requests of this process; NewLimiter is one. Nil means no bound.
 	Limiter *rate.Limiter
 	Now     func() time.Time
+	// Arrived is when a request reached the service, by the platform's word and never the client's; awshttp.Arrived is one.
+	// Nil means that requests come straight here.
+	Arrived func(*http.Request) time.Time
 }
 
 // NewLimiter admits far more than clients that behave will ever ask for, 2,000 requests a second after a burst of
@@ -57,6 +60,7 @@ func (h *Handler) Mount(mux *http.ServeMux) {
 type request struct {
 	form        oauth.Params
 	credentials clients.Credentials
+	arrived     time.Time
 }
 
 // endpoint reads a request and writes what serve returns. Browser clients of any origin may call it: what it gives
@@ -79,6 +83,10 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, serve func(conte
 		oauth.MethodNotAllowed(w, "POST, OPTIONS")
 		return nil
 	}
+	arrived := h.Now()
+	if h.Arrived != nil {
+		arrived = h.Arrived(r)
+	}
 	if h.Limiter != nil && !h.Limiter.AllowN(h.Now(), 1) {
 		return oauth.Unavailable(errors.New("the process's request limit is reached"))
 	}
@@ -91,7 +99,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, serve func(conte
 		return refusal
 	}
 	audit.Add(r.Context(), slog.String("client_id", credentials.ClientID)) // not yet proven
-	return serve(r.Context(), w, request{form, credentials})
+	return serve(r.Context(), w, request{form, credentials, arrived})
 }
 
 // authenticate reads the client and, in the same call of the table, the grant that a secret names; it then checks that
