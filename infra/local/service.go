@@ -97,7 +97,8 @@ func (v *service) functions(sealer *seal.Sealer, log *audit.Log) (map[string]htt
 	if err != nil {
 		return nil, err
 	}
-	granted := &grants.Store{Table: v.store, Now: time.Now, Audit: log}
+	// A tenth of a second is nothing to someone who signs in, and long for a client that sends its code twice.
+	granted := &grants.Store{Table: v.store, Now: time.Now, Audit: log, Settle: 100 * time.Millisecond}
 	signIn := &signin.Handler{
 		Issuer: server.Issuer, Resource: server.Resource, NativeSchemes: server.NativeSchemes, Policy: server.Policy,
 		Operator: server.Operator, ProviderHost: v.settings.access.Host(), Clients: known, Sealer: sealer, Upstream: provider, Grants: granted, Audit: log, Now: time.Now,

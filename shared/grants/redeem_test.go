@@ -1,6 +1,7 @@
 package grants
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"sync"
@@ -205,6 +206,46 @@ func TestD01_ArrivalTellsRacerFromReplay(t *testing.T) {
 		if f.works(issued.AccessToken) != c.lives || f.audited(audit.CodeReplayed) == c.lives {
 			t.Errorf("arrived %v after the redemption: the grant lives %v, want %v", c.arrived, !c.lives, c.lives)
 		}
+	}
+}
+
+// Redemptions that come while the first one settles have read the code unredeemed.
+func TestD04_RedemptionsThatSettle(t *testing.T) {
+	f := newFixture(t)
+	f.Settle = time.Second
+	code := f.create(newGrant(""))
+	const racers = 5
+	var arrived, done sync.WaitGroup
+	arrived.Add(racers)
+	f.pause = func(_ context.Context, d time.Duration) error {
+		if d != time.Second {
+			t.Errorf("a redemption settles for %v", d)
+		}
+		arrived.Done()
+		arrived.Wait() // the last one comes while all others wait
+		return nil
+	}
+	won := make(chan Issued, racers)
+	for range racers {
+		done.Go(func() {
+			if issued, err := f.redeem(redemption(code)); err == nil {
+				won <- issued
+			}
+		})
+	}
+	done.Wait()
+	if len(won) != 1 {
+		t.Fatalf("%d redemptions won", len(won))
+	}
+	if !f.works((<-won).AccessToken) || f.audited(audit.CodeReplayed) {
+		t.Error("a racer was taken for a replay")
+	}
+	// What comes afterwards does not settle: it finds the code redeemed.
+	f.pause = func(context.Context, time.Duration) error { t.Error("a replay waited"); return nil }
+	_, err := f.redeem(redemption(code))
+	wantCode(t, err, oauth.InvalidGrant)
+	if !f.audited(audit.CodeReplayed) {
+		t.Error("a replay was taken for a racer")
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"mcp-access-oauth/shared/audit"
+	"mcp-access-oauth/shared/oauth"
 	"mcp-access-oauth/shared/policy"
 	"mcp-access-oauth/shared/table"
 )
@@ -26,10 +27,21 @@ type Store struct {
 	Rand      io.Reader        // nil means crypto/rand; safe for concurrent use
 	Lifetimes Lifetimes
 	Audit     *audit.Log
+	// Settle is how long a redemption waits between reading a code and redeeming it, so that one which was sent beside it
+	// is known for its twin and not taken for a replay. It is for where nothing says when requests arrived
+	// (Redemption.Arrived); zero means no wait.
+	Settle time.Duration
 
 	memory memory
-	// pause waits between looks at another caller's lease; tests move their clock in it.
+	// pause waits, for a redemption to settle and between looks at another caller's lease; tests move their clock in it.
 	pause func(ctx context.Context, d time.Duration) error
+}
+
+func (s *Store) wait(ctx context.Context, d time.Duration) error {
+	if s.pause != nil {
+		return s.pause(ctx, d)
+	}
+	return sleep(ctx, d)
 }
 
 func (s *Store) moment() Moment {
@@ -85,7 +97,11 @@ func (s *Store) Redeem(ctx context.Context, item *table.Item, r Redemption) (Iss
 	if err != nil {
 		return Issued{}, orRefuse(err, errCode)
 	}
-	r.sawUnredeemed = first.Code.Redeemed == 0
+	if r.sawUnredeemed = first.Code.Redeemed == 0; r.sawUnredeemed && s.Settle > 0 {
+		if err := s.wait(ctx, s.Settle); err != nil {
+			return Issued{}, oauth.Unavailable(fmt.Errorf("redeeming code: %w", err))
+		}
+	}
 	written, err := s.advance(ctx, item, func(m Moment, loaded Grant) (next *Grant, err error) {
 		g = loaded
 		next, issued, err = g.Redeem(m, r)

@@ -137,14 +137,10 @@ func (s *Store) settleFault(ctx context.Context, d decision, r RefreshRequest, s
 // await looks at the grant until the caller that holds the lease has written its result. Where that was a fault, the
 // waiting fail with it rather than ask the provider one after the other.
 func (s *Store) await(ctx context.Context, d decision, r RefreshRequest) (decision, error) {
-	pause := s.pause
-	if pause == nil {
-		pause = sleep
-	}
 	const first, longest = 50 * time.Millisecond, 500 * time.Millisecond
 	var waited time.Duration
 	for step := first; waited < leaseLife; step = min(2*step, longest) {
-		if err := pause(ctx, step); err != nil {
+		if err := s.wait(ctx, step); err != nil {
 			return decision{}, oauth.Unavailable(fmt.Errorf("awaiting the session's check: %w", err))
 		}
 		waited += step
