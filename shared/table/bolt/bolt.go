@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	lockTimeout   = time.Second
+	lockTimeout   = 500 * time.Millisecond
 	sweepInterval = time.Minute
 )
 
@@ -45,7 +45,7 @@ type Table struct {
 var _ table.Table = (*Table)(nil)
 
 // Open opens the store at path, or creates it with mode 0600, its folder with 0700. Only one process can have a store
-// open: if another does, Open waits a second for it and then returns an error that says so and names the file.
+// open: if another does, Open waits half a second for it and then returns an error that says so and names the file.
 func Open(path string, now func() time.Time) (*Table, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("making the store's folder: %w", err)
