@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -75,17 +74,7 @@ func TestC01_RacingCallbacks(t *testing.T) {
 		cookies = append(cookies, cookie.Name+"="+cookie.Value)
 	}
 	callback := d.Issuer + "/callback?" + url.Values{"code": {"C01 race"}, "state": {upstream.Query().Get("state")}}.Encode()
-	answers := make([]answer, 10)
-	var racers sync.WaitGroup
-	start := make(chan struct{})
-	for i := range answers {
-		racers.Go(func() {
-			<-start
-			answers[i] = get(t, callback, "Cookie", strings.Join(cookies, "; "))
-		})
-	}
-	close(start)
-	racers.Wait()
+	answers := together(10, func() answer { return get(t, callback, "Cookie", strings.Join(cookies, "; ")) })()
 	var codes []string
 	for _, a := range answers {
 		if target, err := url.Parse(a.header.Get("Location")); err == nil && target.Query().Has("code") {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -111,4 +112,22 @@ func body(page string) string {
 		return rest
 	}
 	return page
+}
+
+// together sends n requests at once, and returns the way to wait for their answers.
+func together(n int, request func() answer) (wait func() []answer) {
+	answers := make([]answer, n)
+	var senders sync.WaitGroup
+	start := make(chan struct{})
+	for i := range answers {
+		senders.Go(func() {
+			<-start
+			answers[i] = request()
+		})
+	}
+	close(start)
+	return func() []answer {
+		senders.Wait()
+		return answers
+	}
 }

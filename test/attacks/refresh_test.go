@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 
 	"mcp-access-oauth/test/deployment"
@@ -65,17 +64,7 @@ func TestE03_ParallelRefreshes(t *testing.T) {
 	t.Parallel()
 	c := newClient(t, d, loopback)
 	tokens := c.signIn(t, deployment.Guest)
-	answers := make([]answer, 20)
-	var callers sync.WaitGroup
-	start := make(chan struct{})
-	for i := range answers {
-		callers.Go(func() {
-			<-start
-			answers[i] = c.refresh(t, tokens.refresh)
-		})
-	}
-	close(start)
-	callers.Wait()
+	answers := together(20, func() answer { return c.refresh(t, tokens.refresh) })()
 	given := map[issued]int{}
 	for _, a := range answers {
 		given[a.issued(t)]++
@@ -144,21 +133,11 @@ func TestE06_RevocationWins(t *testing.T) {
 	c := newClient(t, d, loopback)
 	for range 4 {
 		tokens := c.signIn(t, deployment.Guest)
-		answers := make([]answer, 8)
-		var thieves sync.WaitGroup
-		start := make(chan struct{})
-		for i := range answers {
-			thieves.Go(func() {
-				<-start
-				answers[i] = c.refresh(t, tokens.refresh)
-			})
-		}
-		close(start)
+		thieves := together(8, func() answer { return c.refresh(t, tokens.refresh) })
 		if a := post(t, d.Issuer+"/revoke", url.Values{"client_id": {c.id}, "token": {tokens.refresh}}); a.status != http.StatusOK {
 			t.Fatalf("the revocation is answered %d %s", a.status, a.body)
 		}
-		thieves.Wait()
-		for _, a := range append(answers, c.refresh(t, tokens.refresh)) {
+		for _, a := range append(thieves(), c.refresh(t, tokens.refresh)) {
 			if a.status != http.StatusOK {
 				a.refused(t, http.StatusBadRequest, "invalid_grant")
 				continue

@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -72,17 +71,7 @@ func TestD04_RacingRedemptions(t *testing.T) {
 	t.Parallel()
 	c := newClient(t, d, loopback)
 	code := c.code(t, deployment.Employee)
-	answers := make([]answer, 20)
-	var racers sync.WaitGroup
-	start := make(chan struct{})
-	for i := range answers {
-		racers.Go(func() {
-			<-start
-			answers[i] = c.redeem(t, code)
-		})
-	}
-	close(start)
-	racers.Wait()
+	answers := together(20, func() answer { return c.redeem(t, code) })()
 	var won []issued
 	for _, a := range answers {
 		if a.status == http.StatusOK {
