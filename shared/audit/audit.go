@@ -101,11 +101,7 @@ func Fault(ctx context.Context, err error) {
 // Refusal puts on the request's log line why it was refused: the error code that was answered, and the reason in words
 // that hold no secret. A stranger's part in them is cut.
 func Refusal(ctx context.Context, code, reason string) {
-	const most = 300
-	if len(reason) > most {
-		reason = strings.ToValidUTF8(reason[:most], "") + "..."
-	}
-	Add(ctx, slog.String("error", code), slog.String("reason", reason))
+	Add(ctx, slog.String("error", code), slog.String("reason", cut(reason, 300)))
 }
 
 // RequestID is the id of the request in ctx, or "".
@@ -116,11 +112,13 @@ func RequestID(ctx context.Context) string {
 	return ""
 }
 
-// cut keeps what our own methods and paths need. One that is longer is none of ours, and a stranger could fill the log with
-// it.
-func cut(s string) string {
-	const most = 48
-	if len(s) > most {
+// ownBytes is what our own methods and paths need. One that is longer is none of ours, and a stranger could fill the log
+// with it.
+const ownBytes = 48
+
+// cut bounds what a stranger may have written, once no secret is in it: half of one would not be known for what it is.
+func cut(s string, most int) string {
+	if s = redact(s); len(s) > most {
 		return strings.ToValidUTF8(s[:most], "") + "..."
 	}
 	return s
@@ -149,8 +147,8 @@ func Requests(logger *slog.Logger, now func() time.Time, requestID func(*http.Re
 			info.mu.Lock()
 			attrs := make([]slog.Attr, 0, 6+len(info.attrs))
 			attrs = append(attrs,
-				slog.String("method", cut(redact(r.Method))),
-				slog.String("path", cut(redact(r.URL.Path))),
+				slog.String("method", cut(r.Method, ownBytes)),
+				slog.String("path", cut(r.URL.Path, ownBytes)),
 				slog.Int("status", status),
 				slog.Float64("ms", float64(now().Sub(start).Microseconds())/1000),
 				slog.String("request_id", info.id))

@@ -57,8 +57,8 @@ func TestRequests(t *testing.T) {
 	if strings.Contains(out.String(), strings.Repeat("s", 22)) || out.Len() > 400 {
 		t.Errorf("the line is %s", out.String())
 	}
-	if longest := "/.well-known/oauth-authorization-server/mcp"; cut(longest) != longest {
-		t.Errorf("the path %s is cut to %s", longest, cut(longest))
+	if longest := "/.well-known/oauth-authorization-server/mcp"; cut(longest, ownBytes) != longest {
+		t.Errorf("the path %s is cut to %s", longest, cut(longest, ownBytes))
 	}
 
 	if line, _ = serve(func(w http.ResponseWriter, r *http.Request) {}); line["status"] != 200.0 || line["level"] != "INFO" {

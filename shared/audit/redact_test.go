@@ -37,6 +37,7 @@ func TestH05_SecretsWhereNamesBelong(t *testing.T) {
 		Add(r.Context(), slog.String("client_id", code))
 		Fault(r.Context(), errors.New("asking with "+refresh))
 		Refusal(r.Context(), "invalid_request", "the parameter "+client+" is repeated")
+		Refusal(r.Context(), "invalid_request", strings.Repeat("-", 265)+client) // the cut goes through it
 		New(logger).Record(r.Context(), Event{Action: ToolDenied, ClientID: code, Tool: access, Reason: refresh})
 		panic("over " + access)
 	}))
