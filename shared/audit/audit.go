@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"mcp-access-oauth/shared/oauth"
 )
 
 // Actions of audit events. The dashboard and its alarms search for these words, so they are stable.
@@ -102,6 +104,12 @@ func Fault(ctx context.Context, err error) {
 // that hold no secret. A stranger's part in them is cut.
 func Refusal(ctx context.Context, code, reason string) {
 	Add(ctx, slog.String("error", code), slog.String("reason", cut(reason, 300)))
+}
+
+// Refused is Refusal for the error that a client is answered, whose internal cause is the fault.
+func Refused(ctx context.Context, e *oauth.Error) {
+	Refusal(ctx, e.Code, e.Description)
+	Fault(ctx, e.Cause)
 }
 
 // RequestID is the id of the request in ctx, or "".

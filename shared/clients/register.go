@@ -243,11 +243,7 @@ func NewRegistrationHandler(r *Registrar) http.Handler {
 	return oauth.AllowAnyOrigin(http.MethodPost, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		answer, err := r.serve(w, req)
 		if err != nil {
-			oerr := oauth.AsError(err)
-			audit.Refusal(req.Context(), oerr.Code, oerr.Description)
-			if oerr.HTTPStatus() >= 500 {
-				audit.Fault(req.Context(), err)
-			}
+			audit.Refused(req.Context(), oauth.AsError(err))
 			oauth.WriteError(w, err)
 			return
 		}

@@ -68,11 +68,7 @@ type request struct {
 func (h *Handler) endpoint(serve func(context.Context, http.ResponseWriter, request) error) http.Handler {
 	return oauth.AllowAnyOrigin(http.MethodPost, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := h.serve(w, r, serve); err != nil {
-			oerr := oauth.AsError(err)
-			audit.Refusal(r.Context(), oerr.Code, oerr.Description)
-			if oerr.Cause != nil {
-				audit.Fault(r.Context(), oerr.Cause)
-			}
+			audit.Refused(r.Context(), oauth.AsError(err))
 			oauth.WriteError(w, err)
 		}
 	}))
