@@ -4,39 +4,19 @@ package main
 
 import (
 	"context"
-	"log/slog"
-	"net/http"
 	"strconv"
 	"time"
 
 	"github.com/mark3labs/mcp-go/mcp"
 
-	"mcp-access-oauth/shared/audit"
-	"mcp-access-oauth/shared/awshttp"
-	"mcp-access-oauth/shared/config"
-	"mcp-access-oauth/shared/grants"
 	"mcp-access-oauth/shared/mcpserver"
 	"mcp-access-oauth/shared/policy"
-	"mcp-access-oauth/shared/table/dynamo"
 	"mcp-access-oauth/shared/tools"
+	"mcp-access-oauth/test/mcpfunction"
 )
 
-func main() { awshttp.Run(build, awshttp.StartStream) }
-
-func build(env func(string) string, log *slog.Logger) (http.Handler, error) {
-	server, err := config.LoadMCP(env)
-	if err != nil {
-		return nil, err
-	}
-	table, err := dynamo.FromEnv(env, time.Now)
-	if err != nil {
-		return nil, err
-	}
-	granted := &grants.Store{Table: table, Now: time.Now, Audit: audit.New(log)}
-	return mcpserver.New(mcpserver.Config{
-		Issuer: server.Issuer, Resource: server.Resource, Policy: server.Policy,
-		Authenticate: granted.Authenticate, Tools: append(tools.All(tools.Deps{Now: time.Now}), speak), Audit: audit.New(log),
-	})
+func main() {
+	mcpfunction.Run(func(c *mcpserver.Config) { c.Tools = append(c.Tools, speak) })
 }
 
 // pause lies between two reports, so that none waits for the one before.
